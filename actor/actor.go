@@ -1,0 +1,102 @@
+// Package actor runs connections as Proto.Actor actors. A connection actor owns a [conn.Conn]; its messages and the
+// callbacks of its connection arrive one at a time. Callbacks and reading travel through its mailbox as messages:
+// middleware sees them, and supervision covers them.
+//
+// The one thing to know: all of an actor's code runs in turns of its connection, on the goroutine of an event loop
+// that serves many others. So it needs no locks, and it must not block.
+//
+// Embed [Base] in a type, write the callbacks that matter, and give a function that makes one to [Network.Listen].
+// A turn is: system messages of Proto.Actor; what happened since the last turn (OnSent, OnClosed and the like); one
+// reading, OnReceived for each frame of it; at most 64 messages; one write of all that was sent. Package conn says
+// what a connection promises.
+//
+// # Life
+//
+// [proto.Started] comes first, then OnConnected. After OnClosed or OnConnectFailed the actor stops by itself:
+// [proto.Stopping], [proto.Stopped], and no more. An actor that is stopped from outside (Stop, Poison) has its
+// connection aborted first; what its sends came to and OnClosed still come before Stopping. To end in order, send
+// [Close].
+//
+// # Panics
+//
+// A panic, or runtime.Goexit, in a callback, in Receive or in a layer ends that connection and nothing else: it is
+// aborted, its sends settle, and OnClosed gets a [conn.CloseError] that holds a [*PanicError]. Config.Strategy may
+// decide otherwise: restart makes a new actor for the same connection, resume goes on with the old one. A panic in
+// Started, Stopping or Stopped always ends the actor.
+package actor
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+
+	proto "github.com/asynkron/protoactor-go/actor"
+
+	"github.com/galago-go/galago/conn"
+)
+
+// An Actor owns one connection. Embed [Base] to make one.
+type Actor interface {
+	proto.Actor  // Receive: messages of other actors, and Proto.Actor's own
+	conn.Handler // OnConnected ... OnClosed
+	base() *Base
+}
+
+// Base gives an Actor its connection, its context and default callbacks: those of [conn.Defaults], and a Receive that
+// does nothing. Embed it by value. Its methods are for use in callbacks and in Receive.
+type Base struct {
+	conn.Defaults
+	// Atomic, because an actor that is given to two connections by mistake must be noticed, whichever loops they are on.
+	c atomic.Pointer[connection]
+}
+
+// Conn returns the actor's connection. It is nil before the actor has one, so while it is being made, and after
+// Stopped.
+func (b *Base) Conn() *conn.Conn {
+	if c := b.c.Load(); c != nil {
+		return c.driver.Conn()
+	}
+	return nil
+}
+
+// Context returns what Proto.Actor knows of the message or callback that is being handled. It is nil outside the
+// actor's own turns.
+func (b *Base) Context() proto.Context {
+	if c := b.c.Load(); c != nil {
+		return c.context()
+	}
+	return nil
+}
+
+// Receive does nothing.
+func (b *Base) Receive(proto.Context) {}
+
+func (b *Base) base() *Base { return b }
+
+// A PanicError is what a CloseError or ConnectError holds after a panic in the actor, in a layer or in middleware. If
+// the goroutine was ended by runtime.Goexit, as t.FailNow does, Value is an error that says so.
+type PanicError struct {
+	Value any
+	Stack []byte // of the goroutine that panicked, as runtime/debug.Stack formats it
+}
+
+// Error names the value.
+func (e *PanicError) Error() string { return fmt.Sprintf("actor: panic: %v", e.Value) }
+
+// Unwrap returns the value if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+var errGoexit = errors.New("runtime.Goexit was called, perhaps by t.FailNow")
+
+// caught makes a PanicError of what recover returned. It is called by the deferred function that recovered, so that
+// the stack still shows who panicked.
+func caught(recovered any) *PanicError {
+	if recovered == nil {
+		recovered = errGoexit
+	}
+	return &PanicError{Value: recovered, Stack: debug.Stack()}
+}

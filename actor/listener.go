@@ -1,0 +1,218 @@
+package actor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	proto "github.com/asynkron/protoactor-go/actor"
+
+	"github.com/galago-go/galago/conn"
+	"github.com/galago-go/galago/conn/loop"
+)
+
+// ListenConfig sets up a Listener. The zero ListenConfig is ready to use.
+type ListenConfig struct {
+	Conn     conn.Config
+	Socket   loop.Options
+	Network  string              // "tcp", "tcp4", "tcp6" or "unix"; if empty, "tcp"
+	MaxConns int                 // at this number accepting waits; if zero, 100,000
+	Props    []proto.PropsOption // for each actor; producer, mailbox, dispatcher and spawner are ours
+}
+
+const defaultMaxConns = 100_000
+
+// validate returns an error that names each value that cannot work.
+func (cfg *ListenConfig) validate() error {
+	errs := []error{cfg.Conn.Validate(), cfg.Socket.Validate()}
+	switch cfg.Network {
+	case "", "tcp", "tcp4", "tcp6", "unix":
+	default:
+		errs = append(errs, fmt.Errorf("actor: ListenConfig.Network is %q: it must be tcp, tcp4, tcp6 or unix: %w",
+			cfg.Network, net.UnknownNetworkError(cfg.Network)))
+	}
+	if cfg.MaxConns < 0 {
+		errs = append(errs, fmt.Errorf("actor: ListenConfig.MaxConns is %d: it must be 0 (for 100,000) or a number of connections",
+			cfg.MaxConns))
+	}
+	for i, option := range cfg.Props {
+		if option == nil {
+			errs = append(errs, fmt.Errorf("actor: ListenConfig.Props[%d] is nil: it must be an option", i))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A Listener accepts connections. They outlive it. Its methods may be called by any goroutine, also in a callback.
+type Listener struct {
+	net   *Network
+	inner *loop.Listener
+}
+
+// Addr returns the address that ln listens at, with the port that it was given.
+func (ln *Listener) Addr() net.Addr { return ln.inner.Addr() }
+
+// Len returns how many connections there are now that ln accepted: a connection counts until its actor has stopped.
+func (ln *Listener) Len() int { return ln.inner.Len() }
+
+// Close stops accepting: when it returns, new clients are refused. Those that have connected, but have no actor yet,
+// are reset; the others live on. A second Close returns the same.
+func (ln *Listener) Close() error {
+	ln.net.forget(ln)
+	return ln.inner.Close()
+}
+
+// Listen accepts connections at addr and spawns newActor() for each. ctx bounds the resolving of addr. When Listen
+// returns, clients can connect.
+//
+// newActor is called on an event loop, for every connection, and again for each restart; it must return a fresh value,
+// or one whose last connection has ended. A connection for which it returns nil or panics is reset. newActor may come
+// once more for each loop while Close is being called.
+//
+// The error names every value that cannot work; after Shutdown it matches [net.ErrClosed].
+func (n *Network) Listen(ctx context.Context, addr string, newActor func() Actor, cfg ListenConfig) (*Listener, error) {
+	err := cfg.validate()
+	if newActor == nil {
+		err = errors.Join(err, errors.New("actor: newActor is nil: it must make an Actor"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n.closing.Load() {
+		return nil, errShutdown
+	}
+	if cfg.Network == "" {
+		cfg.Network = "tcp"
+	}
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = defaultMaxConns
+	}
+	kinds := make(map[*loop.Loop]*kind, len(n.sups))
+	for _, s := range n.sups {
+		kinds[s.loop] = newKind(s, newActor, &cfg)
+	}
+	inner, err := loop.Listen(ctx, n.loops(), cfg.Network, addr, loop.ListenConfig{
+		Options:  cfg.Socket,
+		MaxConns: cfg.MaxConns,
+		Accept:   func(a *loop.Accepted) { kinds[a.Loop()].accept(a) },
+		Resting: func(err error) {
+			n.log.LogAttrs(context.Background(), slog.LevelWarn, "accepting rests: the system has no room for connections",
+				slog.String("listener", addr), slog.Any("error", err))
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("actor: listen at %s: %w", addr, err)
+	}
+	ln := &Listener{net: n, inner: inner}
+	if !n.remember(ln) {
+		return nil, errors.Join(errShutdown, inner.Close())
+	}
+	return ln, nil
+}
+
+// A kind is what the connections of one listener on one loop share. It belongs to the loop.
+type kind struct {
+	sup      *supervisor
+	newActor func() Actor
+	cfg      *conn.Config
+	props    *proto.Props
+	door     *loop.Listener // who accepts them; known from the first one on
+}
+
+func newKind(s *supervisor, newActor func() Actor, cfg *ListenConfig) *kind {
+	k := &kind{sup: s, newActor: newActor, cfg: &cfg.Conn}
+	k.props = proto.PropsFromProducer(k.produce, cfg.Props...)
+	k.props.Configure( // behind the user's, so that ours hold
+		proto.WithProducer(k.produce),
+		proto.WithMailbox(func() proto.Mailbox { return s.turns.making }),
+		proto.WithDispatcher(nil),
+		proto.WithSpawnFunc(nil),
+		proto.WithGuardian(nil),
+	)
+	return k
+}
+
+// produce is called by Proto.Actor, which wants an actor: for the connection that is being spawned, else for the one
+// that is being restarted. One Props serves all connections, so it cannot say for which.
+func (k *kind) produce() proto.Actor {
+	t := &k.sup.turns
+	if t.making != nil {
+		return t.making
+	}
+	t.current.succeed()
+	return t.current
+}
+
+// accept makes an actor of a connection. What is not opened when it returns is reset.
+func (k *kind) accept(a *loop.Accepted) {
+	k.door = a.Listener()
+	c := &connection{kind: k}
+	if err := k.equip(c); err != nil {
+		k.sup.net.logRefused(a.Remote().String(), err)
+		return
+	}
+	c.driver.Init(c, &c.socket, k.cfg)
+	if err := k.sup.spawn(c); err != nil {
+		c.Actor.base().c.CompareAndSwap(c, nil)
+		if err != errShutdown {
+			k.sup.net.logRefused(a.Remote().String(), err)
+		}
+		return
+	}
+	c.facts |= factSlot
+	if err := c.socket.Open(a, c); err != nil {
+		c.driver.Failed(conn.StageDial, err)
+	}
+}
+
+// equip gives c a new actor of the user's. It is guarded; only runtime.Goexit passes.
+func (k *kind) equip(c *connection) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = caught(r)
+		}
+	}()
+	a := k.newActor()
+	if a == nil {
+		return errors.New("newActor returned nil")
+	}
+	b := a.base()
+	switch {
+	case b == nil:
+		return fmt.Errorf("newActor returned a %T without a Base: embed actor.Base by value", a)
+	case !b.c.CompareAndSwap(nil, c) && b.c.Load() != c:
+		return fmt.Errorf("newActor returned a %T that has a connection already: it must return a fresh one", a)
+	}
+	c.Actor = a
+	return nil
+}
+
+// succeed replaces the user's actor, for a restart. If there is no successor, the actor stops with the old one.
+func (c *connection) succeed() {
+	old := c.Actor
+	if err := c.kind.equip(c); err != nil {
+		c.facts |= factOrphaned
+		if p, ok := err.(*PanicError); ok && c.died == nil {
+			c.died = p
+		}
+		c.kind.sup.net.logRefused(c.String(), err)
+		c.mail.postSystem(stopMessage, false)
+		return
+	}
+	if c.Actor.base() != old.base() {
+		old.base().c.CompareAndSwap(c, nil)
+	}
+	c.died = nil
+}
+
+// logRefused reports that a connection got no actor.
+func (n *Network) logRefused(who string, err error) {
+	if p, ok := err.(*PanicError); ok {
+		n.logPanic(nil, "in newActor or Props, for "+who, p)
+		return
+	}
+	n.log.LogAttrs(context.Background(), slog.LevelError, "a connection gets no actor",
+		slog.String("connection", who), slog.Any("error", err))
+}

@@ -1,0 +1,38 @@
+package actor
+
+import "github.com/galago-go/galago/conn"
+
+// Any actor or goroutine may send these, as pointers, to the PID of a connection. They are handled in order with
+// other messages. Receive does not see them.
+type (
+	// Write sends Data, which must not change any more; many connections may be given one Write. If Ack is not nil,
+	// the sender gets exactly one answer: Written once the system took the bytes, or WriteFailed. OnSent and
+	// OnSendFailed are not called for it. Without Ack, or without a sender to tell, a refusal only shows in Stats.
+	Write struct {
+		Data []byte
+		Ack  any // comes back in the answer
+	}
+	// Written answers a Write: the system took all of its bytes.
+	Written struct{ Ack any }
+	// WriteFailed answers a Write of which the system did not take all bytes.
+	WriteFailed struct {
+		Ack any
+		Err error // a SendError; ErrNotConnected also if the connection ended first
+	}
+	// Close ends the connection in order, as [conn.Conn.Close] does: what was accepted before is written.
+	Close struct{}
+	// Abort resets the connection, as [conn.Conn.Abort] does.
+	Abort struct{ Err error }
+	// Pause stops OnReceived, as [conn.Conn.Pause] does.
+	Pause struct{}
+	// Resume ends Pause, as [conn.Conn.Resume] does.
+	Resume struct{}
+)
+
+// Notice and Readable carry a callback, and a turn's reading, through the mailbox. Middleware sees them, Receive does
+// not. They are valid during the call only. Middleware may look at them; the callback or reading takes place even if
+// it does not pass them on.
+type (
+	Notice   struct{ conn.Notice }
+	Readable struct{}
+)

@@ -1,0 +1,180 @@
+package actor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	proto "github.com/asynkron/protoactor-go/actor"
+
+	"github.com/galago-go/galago/conn/loop"
+)
+
+// A Network runs connection actors on a set of event loops. Its methods may be called by any goroutine.
+type Network struct {
+	sys      *proto.ActorSystem
+	own      bool // sys is ours
+	strategy proto.SupervisorStrategy
+	log      *slog.Logger
+	sups     []*supervisor // one for each loop
+
+	closing  atomic.Bool // Shutdown was called
+	aborting atomic.Bool // ... and its patience is over
+	closed   atomic.Int64
+	aborted  atomic.Int64
+
+	mu        sync.Mutex // guards listeners
+	listeners []*Listener
+
+	finish sync.Once
+	err    error         // of finish
+	down   chan struct{} // closed when all is over
+}
+
+// Config sets up a Network. The zero Config is ready to use.
+type Config struct {
+	Loops int // event loops; if zero, one for each CPU
+
+	// Strategy decides what becomes of a connection whose actor panicked; if nil, it is aborted and its actor stops.
+	// It decides on one connection, whatever it says of others; Escalate, or a panic of its own, means Stop.
+	Strategy proto.SupervisorStrategy
+
+	// Logger gets what no connection can tell, such as a panic in newActor or Stopping, a listener without descriptors,
+	// or a stall; if nil, the actor system's. Its handler is called on event loops and must not block.
+	Logger *slog.Logger
+
+	StallWarning time.Duration // log a turn that holds its loop up longer; if zero, 100 ms
+}
+
+const defaultStallWarning = 100 * time.Millisecond
+
+func (cfg *Config) validate() error {
+	var errs []error
+	if cfg.Loops < 0 {
+		errs = append(errs, fmt.Errorf("actor: Config.Loops is %d: it must be 0 (one for each CPU) or a number of loops", cfg.Loops))
+	}
+	if cfg.StallWarning < 0 {
+		errs = append(errs, fmt.Errorf("actor: Config.StallWarning is %v: it must be 0 (for 100 ms) or a positive duration",
+			cfg.StallWarning))
+	}
+	return errors.Join(errs...)
+}
+
+// New starts the event loops of a Network for the actors of sys; if sys is nil, of an actor system of its own, which
+// logs warnings and errors to cfg.Logger, or nothing if that is nil. The Network must be shut down.
+func New(sys *proto.ActorSystem, cfg Config) (*Network, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	n := &Network{sys: sys, strategy: cfg.Strategy, log: cfg.Logger, down: make(chan struct{})}
+	if n.strategy == nil {
+		n.strategy = stopAlways
+	}
+	if cfg.Loops == 0 {
+		cfg.Loops = runtime.GOMAXPROCS(0)
+	}
+	if cfg.StallWarning == 0 {
+		cfg.StallWarning = defaultStallWarning
+	}
+	loops, err := n.startLoops(cfg.Loops, cfg.StallWarning)
+	if err != nil {
+		return nil, err
+	}
+	if n.own = sys == nil; n.own {
+		n.sys = newSystem(cfg.Logger)
+	}
+	if n.log == nil {
+		n.log = n.sys.Logger()
+	}
+	for _, l := range loops {
+		n.sups = append(n.sups, newSupervisor(n, l))
+	}
+	return n, nil
+}
+
+// newSystem makes an actor system that never writes to a terminal on an event loop, as Proto.Actor's default does.
+func newSystem(log *slog.Logger) *proto.ActorSystem {
+	handler := slog.DiscardHandler
+	if log != nil {
+		handler = atLeast{log.Handler(), slog.LevelWarn}
+	}
+	return proto.NewActorSystem(proto.WithLoggerFactory(func(*proto.ActorSystem) *slog.Logger { return slog.New(handler) }))
+}
+
+// atLeast is a handler that passes on what is important enough.
+type atLeast struct {
+	slog.Handler
+	level slog.Level
+}
+
+func (h atLeast) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= h.level && h.Handler.Enabled(ctx, l)
+}
+func (h atLeast) WithAttrs(as []slog.Attr) slog.Handler {
+	return atLeast{h.Handler.WithAttrs(as), h.level}
+}
+func (h atLeast) WithGroup(name string) slog.Handler {
+	return atLeast{h.Handler.WithGroup(name), h.level}
+}
+
+func (n *Network) startLoops(count int, stall time.Duration) (loops []*loop.Loop, err error) {
+	for range count {
+		l, err := loop.New(loop.Config{StallWarning: stall, Stalled: n.stalled, Panicked: n.panicked})
+		if err != nil {
+			errs := []error{fmt.Errorf("actor: starting event loop %d: %w", len(loops)+1, err)}
+			for _, l := range loops {
+				errs = append(errs, l.Close())
+			}
+			return nil, errors.Join(errs...)
+		}
+		loops = append(loops, l)
+	}
+	return loops, nil
+}
+
+// stalled is told by a loop of a turn that took long.
+func (n *Network) stalled(t loop.Task, d time.Duration) {
+	n.log.LogAttrs(context.Background(), slog.LevelWarn, "a turn held its event loop up: callbacks must not block",
+		slog.String("of", fmt.Sprint(t)), slog.Duration("for", d))
+}
+
+// panicked is told by a loop of a panic that should have been contained. The task gets no more turns.
+func (n *Network) panicked(t loop.Task, value any, stack []byte) {
+	n.logPanic(nil, "BUG: out of the turn of "+fmt.Sprint(t), &PanicError{value, stack})
+	if c, ok := t.(*connection); ok && c.phase != gone {
+		c.guarded(c.abandon)
+		for c.bury() {
+		}
+	}
+}
+
+func (n *Network) loops() []*loop.Loop {
+	loops := make([]*loop.Loop, len(n.sups))
+	for i, s := range n.sups {
+		loops[i] = s.loop
+	}
+	return loops
+}
+
+// remember returns false if the network is being shut down.
+func (n *Network) remember(ln *Listener) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closing.Load() {
+		return false
+	}
+	n.listeners = append(n.listeners, ln)
+	return true
+}
+
+func (n *Network) forget(ln *Listener) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.listeners = slices.DeleteFunc(n.listeners, func(l *Listener) bool { return l == ln })
+}

@@ -1,0 +1,132 @@
+package actor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	proto "github.com/asynkron/protoactor-go/actor"
+
+	"github.com/galago-go/galago/conn"
+)
+
+// abortGrace is how long Shutdown waits for connections that it aborted. That takes no time, unless a callback blocks
+// an event loop.
+const abortGrace = 5 * time.Second
+
+// Shutdown stops accepting, closes every connection as [Close] does, and aborts those left when ctx ends. It returns
+// how many ended in order and how many were cut off, by us, by the peer or by a time-out, since the first call of
+// Shutdown; and ctx's error if any were left when it ended.
+//
+// When it returns, nothing of the network is left; but if a callback blocks an event loop, it gives up 5 s after ctx,
+// with an error that says so, and may be called again. It must not be called in a callback: it would wait for itself.
+// A second call, at any time, waits as the first does.
+func (n *Network) Shutdown(ctx context.Context) (closed, aborted int, err error) {
+	n.mu.Lock()
+	n.closing.Store(true)
+	listeners := n.listeners
+	n.listeners = nil
+	n.mu.Unlock()
+	var errs []error
+	for _, ln := range listeners {
+		errs = append(errs, ln.inner.Close())
+	}
+	if !n.isDown() {
+		errs = append(errs, n.end(ctx))
+	}
+	return int(n.closed.Load()), int(n.aborted.Load()), errors.Join(errs...)
+}
+
+func (n *Network) isDown() bool {
+	select {
+	case <-n.down:
+		return true
+	default:
+		return false
+	}
+}
+
+// end ends all connections, and then what served them.
+func (n *Network) end(ctx context.Context) error {
+	var late error
+	if ctx.Err() == nil {
+		for _, s := range n.sups {
+			s.end(func(p proto.Process, pid *proto.PID) { p.SendUserMessage(pid, new(Close)) })
+		}
+		late = n.wait(ctx)
+	} else {
+		late = ctx.Err()
+	}
+	if late != nil {
+		n.aborting.Store(true)
+		for _, s := range n.sups {
+			s.end(func(p proto.Process, pid *proto.PID) { p.SendSystemMessage(pid, stopMessage) })
+		}
+		grace, cancel := context.WithTimeout(context.Background(), abortGrace)
+		defer cancel()
+		if n.wait(grace) != nil {
+			return errors.Join(late, fmt.Errorf("actor: %d connections did not end in %v: a callback blocks their event loop",
+				n.left(), abortGrace))
+		}
+	}
+	n.finish.Do(n.stop)
+	<-n.down
+	return errors.Join(late, n.err)
+}
+
+// wait waits until no connection is left.
+func (n *Network) wait(ctx context.Context) error {
+	for _, s := range n.sups {
+		select {
+		case <-s.empty:
+		case <-ctx.Done():
+			if n.left() == 0 {
+				continue
+			}
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// left counts the connections.
+func (n *Network) left() (count int) {
+	for _, s := range n.sups {
+		s.mu.Lock()
+		count += len(s.ctx.Children())
+		s.mu.Unlock()
+	}
+	return count
+}
+
+// stop ends what served the connections: supervisors first, which need their loops.
+func (n *Network) stop() {
+	defer close(n.down)
+	for _, s := range n.sups {
+		s.stop()
+	}
+	var errs []error
+	for _, s := range n.sups {
+		<-s.stopped
+		errs = append(errs, s.loop.Close())
+	}
+	if n.own {
+		n.sys.Shutdown()
+	}
+	n.err = errors.Join(errs...)
+}
+
+// ended counts the end of a connection, if the network is being shut down. err is what its last callback is told.
+func (n *Network) ended(err error) {
+	if !n.closing.Load() {
+		return
+	}
+	var failed *conn.ConnectError
+	orderly := err == nil || errors.As(err, &failed) && failed.Stage == conn.StageClosed && !n.aborting.Load()
+	if orderly {
+		n.closed.Add(1)
+	} else {
+		n.aborted.Add(1)
+	}
+}

@@ -1,0 +1,138 @@
+package conn
+
+import (
+	"bufio"
+	"net/netip"
+	"time"
+
+	"github.com/galago-go/galago/interceptor"
+)
+
+// A Conn is one TCP connection as its owner sees it. Only the owner may call its methods, and only during a turn:
+// in a callback, or while the turn handles the owner's messages.
+type Conn struct {
+	h   Handler
+	b   Backend
+	cfg *Config
+	m   *Memory // of this turn; nil between turns
+
+	born  time.Time // of the first turn; all times below are nanoseconds since then, 0 meaning never
+	now   int64
+	limit int64 // when starting, upgrading or closing has taken too long
+
+	queue   writeQueue
+	ledger  ledger
+	notices noticeQueue
+	inputs  *[]notice // what was heard between two turns; nil if nothing
+
+	chain *interceptor.Chain // nil if there are no layers
+	split bufio.SplitFunc
+	held  []byte // read, or passed up by layers, and not delivered yet; all but the first off bytes
+	off   int
+
+	idle, idleAt, active int64 // the idle timeout, when to look at it, and when a byte last moved
+	layerAt              int64 // when a layer wants Expire
+	timers               *timerSet
+	timer                TimerToken // the last one issued
+
+	accepted, sent      SendToken // the last one issued; the last one told as sent
+	failed, refused     uint64
+	received, bytesRead uint64
+	ownTotal            uint64 // bytes that layers passed down on their own
+	throttle            throttle
+
+	reason *CloseError // why an orderly end is not a clean one; or why a layer ended the connection
+
+	state State
+	armed Interest
+	holds holder
+	flags flags
+}
+
+// flags are facts about a connection that outlive a call.
+type flags uint32
+
+func (f flags) has(x flags) bool { return f&x != 0 }
+func (f *flags) set(x flags)     { *f |= x }
+func (f *flags) clear(x flags)   { *f &^= x }
+
+const (
+	// the socket
+	flagReadable     flags = 1 << iota // a Read may find something
+	flagWritable                       // a Write may take something
+	flagHangup                         // an error or the peer's end was reported
+	flagLook                           // ... and Unread was not asked about it yet
+	flagPeerEnded                      // Read returned io.EOF
+	flagFIN                            // CloseWrite was called
+	flagSocketJoined                   // the shell said Connected; the next turn begins with it
+
+	// the application's stream
+	flagConnected   // OnConnected was given
+	flagTopEOF      // no more bytes come up at the top
+	flagEOFTold     // OnEOF is queued or given, or will never be
+	flagDry         // what is held needs more bytes to make a frame
+	flagDeaf        // what comes up is dropped: a pause or an error met Close
+	flagWaits       // ReadWaits is on
+	flagUnwriteable // Send is refused; OnThrottled is queued or given
+	flagEasing      // OnUnthrottled is queued
+
+	// the way to the end
+	flagWriteEnded // Close or CloseWrite was called: FIN when the queue is empty
+	flagGoodbye    // ... but the layers were not asked for their last words yet
+	flagWireDeaf   // a layer ended the connection: what is read is dropped
+	flagBroken     // a layer failed; the connection ends with this turn
+	flagMute       // ... or failed and had last words: the layers are not called any more
+	flagAborted    // it did not end in order
+	flagEnded      // the last callback is queued
+	flagDone       // ... and given
+	flagReleased   // what the connection held is given back
+
+	// this turn
+	flagReadDone // Read was called
+	flagFilled   // ... and read from the socket
+	flagYielded  // ... and OnReceived yielded
+	flagRaised   // a notice was caused since reading began
+	flagLate     // Expire was put off once
+	flagHeldTold // the layers were told that reading is held
+	flagSending  // a Send is passing down the layers
+	flagReady    // the top layer is ready
+)
+
+const turnFlags = flagReadDone | flagFilled | flagYielded | flagRaised
+
+// A SendToken names one accepted Send of one connection. They count from 1.
+type SendToken uint64
+
+// State returns where the connection is in its life.
+func (c *Conn) State() State { return c.state }
+
+// Layers returns the connection's interceptors, nil if there are none; see [interceptor.Find].
+func (c *Conn) Layers() *interceptor.Chain { return c.chain }
+
+// LocalAddr and RemoteAddr are zero for unix-domain sockets. They may still be asked in OnClosed.
+func (c *Conn) LocalAddr() netip.AddrPort { return c.b.Info().Local }
+
+// RemoteAddr returns the peer's address; see LocalAddr.
+func (c *Conn) RemoteAddr() netip.AddrPort { return c.b.Info().Remote }
+
+// Stats returns what was counted so far.
+func (c *Conn) Stats() Stats {
+	return Stats{
+		BytesRead:    c.bytesRead,
+		BytesWritten: c.queue.out,
+		Received:     c.received,
+		Accepted:     uint64(c.accepted),
+		Sent:         uint64(c.sent),
+		Failed:       c.failed,
+		Refused:      c.refused,
+		Pending:      c.queue.pending,
+		Throttles:    c.throttle.count,
+		Throttled:    c.throttledFor(),
+	}
+}
+
+// SetSplit changes the framing from the next byte not yet delivered. If nil, there is none.
+func (c *Conn) SetSplit(split bufio.SplitFunc) {
+	c.split = split
+	c.flags.clear(flagDry)
+}

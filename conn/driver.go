@@ -1,0 +1,247 @@
+package conn
+
+import (
+	"time"
+)
+
+// A Driver is the shell's side of a connection. A turn is: Begin; Next and Deliver until Next has no more; Read; the
+// owner's messages, if there are any; End. While the owner is suspended, a turn is Begin and End alone.
+//
+// All methods belong to the goroutine that takes the turns.
+type Driver struct{ c Conn }
+
+// Init readies a zero Driver. It calls neither h nor b.
+func (d *Driver) Init(h Handler, b Backend, cfg *Config) {
+	d.c = Conn{h: h, b: b, cfg: cfg, split: cfg.Split, idle: int64(max(cfg.IdleTimeout, 0))}
+}
+
+// Conn returns the owner's side.
+func (d *Driver) Conn() *Conn { return &d.c }
+
+// Replace makes h the handler from the next callback on, as a restarted owner needs. The stream goes on.
+func (d *Driver) Replace(h Handler) { d.c.h = h }
+
+// Connecting notes, between turns, that so many addresses are being tried.
+func (d *Driver) Connecting(inflight int) {
+	d.c.input1(notice{kind: noticeEvent, value: Connecting{inflight}})
+}
+
+// Connected notes, between turns, that the socket is connected.
+func (d *Driver) Connected() { d.c.flags.set(flagSocketJoined) }
+
+// Failed notes, between turns, that the socket never will be connected.
+func (d *Driver) Failed(stage Stage, err error) {
+	d.c.input1(notice{kind: noticeConnectFailed, token: uint64(stage), value: err})
+}
+
+// Ready notes, between turns, that the socket is ready.
+func (d *Driver) Ready(i Interest) {
+	if i&(Readable|Hangup) != 0 {
+		d.c.flags.set(flagReadable)
+	}
+	if i&Writable != 0 {
+		d.c.flags.set(flagWritable)
+	}
+	if i&Hangup != 0 {
+		d.c.flags.set(flagHangup | flagLook)
+	}
+}
+
+// input1 notes one input that has data.
+func (c *Conn) input1(n notice) {
+	if c.inputs == nil {
+		c.inputs = new([]notice)
+	}
+	*c.inputs = append(*c.inputs, n)
+}
+
+// Begin starts a turn at now. Inputs become notices; the notices there are now belong to this turn, later ones to the
+// next. The turn borrows m. A second Begin in the same turn makes all there are now belong to it.
+func (d *Driver) Begin(now time.Time, m *Memory) {
+	c := &d.c
+	c.m = m
+	if c.born.IsZero() {
+		c.born = now
+		c.limit = c.after(c.cfg.startTimeout())
+	}
+	c.now = max(c.now, int64(now.Sub(c.born))) // time does not run backwards
+	c.flags.clear(turnFlags)
+	c.takeInputs()
+	c.notices.startTurn()
+}
+
+func (c *Conn) takeInputs() {
+	if inputs := c.inputs; inputs != nil {
+		c.inputs = nil
+		for _, n := range *inputs {
+			switch {
+			case n.kind == noticeConnectFailed:
+				if c.state == StateConnecting {
+					err, _ := n.value.(error)
+					c.failStart(Stage(n.token), err, false)
+				}
+			case c.state != StateClosed:
+				c.notify(n.kind, n.token, n.value)
+			}
+		}
+	}
+	if c.flags.has(flagSocketJoined) {
+		c.flags.clear(flagSocketJoined)
+		if c.state == StateConnecting {
+			c.start()
+		}
+	}
+}
+
+// start opens the layers, now that there is a socket. It may be readable and writeable already, for what came before
+// it was registered is not reported.
+func (c *Conn) start() {
+	c.setState(StateStarting)
+	c.flags.set(flagReadable | flagWritable)
+	if c.cfg.ReadWaits == On || c.cfg.ReadWaits == Auto && !c.b.Info().Dialed {
+		c.flags.set(flagWaits)
+	}
+	if len(c.cfg.Layers) == 0 {
+		c.notify(noticeConnected, 0, nil)
+		return
+	}
+	c.openLayers()
+}
+
+// Next takes the oldest notice of this turn.
+func (d *Driver) Next() (n Notice, ok bool) {
+	inner, ok := d.c.next()
+	return Notice{inner}, ok
+}
+
+// Deliver makes the callback that n stands for.
+func (d *Driver) Deliver(n Notice) { d.c.deliver(n.n) }
+
+// Reads reports whether Read has anything to do in this turn. It may be left out if not.
+func (d *Driver) Reads() bool {
+	c := &d.c
+	return c.wantsRead() || c.isDue() || c.chain != nil && (c.holders() != 0) != c.flags.has(flagHeldTold)
+}
+
+// Read reads within the turn's budget, delivers frame by frame, and expires what is due.
+func (d *Driver) Read() {
+	d.c.tellReading()
+	d.c.read()
+	d.c.expire()
+}
+
+// End writes once and reports whether there is reason for another turn.
+func (d *Driver) End() (more bool) {
+	c := &d.c
+	c.giveUp()
+	c.watch()
+	c.goodbye()
+	c.flush()
+	c.expireLimits()
+	c.step()
+	c.tellReading()
+	c.release()
+	c.arm()
+	c.m = nil
+	return c.wantsTurn()
+}
+
+// Turn is a whole turn in one call; f, which may be nil, stands for the owner's messages.
+func (d *Driver) Turn(now time.Time, m *Memory, f func(*Conn)) (more bool) {
+	d.Begin(now, m)
+	for n, ok := d.Next(); ok; n, ok = d.Next() {
+		d.Deliver(n)
+	}
+	d.Read()
+	if f != nil {
+		f(&d.c)
+	}
+	return d.End()
+}
+
+// Abort is [Conn.Abort] with another cause. It belongs into a turn.
+func (d *Driver) Abort(cause Cause, err error) { d.c.fail(cause, err) }
+
+// Pending reports whether a turn is wanted now, as End does.
+func (d *Driver) Pending() bool { return d.c.wantsTurn() }
+
+// Deadline is when a turn is wanted at the latest; zero means never. Ask after End. Activity does not change it.
+func (d *Driver) Deadline() time.Time {
+	at := d.c.deadline()
+	if at == 0 {
+		return time.Time{}
+	}
+	return d.c.time(at)
+}
+
+// Done reports whether the last callback was made; then the Driver may be forgotten.
+func (d *Driver) Done() bool { return d.c.flags.has(flagDone) }
+
+// wantsTurn reports whether anything can be done without waiting for the system, the clock or the owner.
+func (c *Conn) wantsTurn() bool {
+	return c.notices.len() > 0 || c.inputs != nil || c.flags.has(flagSocketJoined|flagLook) ||
+		c.wantsWrite() || c.wantsRead()
+}
+
+func (c *Conn) wantsWrite() bool {
+	return c.queue.pending > 0 && c.flags.has(flagWritable) && c.state != StateConnecting && c.state != StateClosed
+}
+
+// wantsRead reports whether reading would find something: in the socket, or in what is held.
+func (c *Conn) wantsRead() bool {
+	switch c.state {
+	case StateConnecting, StateClosed:
+		return false
+	case StateStarting:
+		if !c.layered() {
+			return false
+		}
+	}
+	h := c.holders()
+	if c.state == StateClosing {
+		h &^= holdPause | holdLayer
+	}
+	return h == 0 && (c.flags.has(flagReadable) && !c.flags.has(flagPeerEnded) || c.mayCut())
+}
+
+// mayCut reports whether a frame, or the end of the stream, may be told without reading on.
+func (c *Conn) mayCut() bool {
+	if !c.delivers() {
+		return false
+	}
+	return c.unread() > 0 && !c.flags.has(flagDry) || c.flags.has(flagTopEOF) && !c.flags.has(flagEOFTold)
+}
+
+// release gives back, when the connection is over and no callback or layer is on the stack, all that it held.
+func (c *Conn) release() {
+	if c.state != StateClosed || c.flags.has(flagReleased) {
+		return
+	}
+	c.flags.set(flagReleased)
+	c.releaseHeld()
+	if c.timers != nil {
+		c.timers.list = c.timers.list[:0]
+		c.releaseTimers()
+	}
+	if c.chain != nil {
+		c.chain.Close()
+	}
+}
+
+// arm tells the shell what the connection waits for, when that has changed.
+func (c *Conn) arm() {
+	if c.state == StateConnecting || c.state == StateClosed {
+		return
+	}
+	want := Hangup
+	if c.holders() == 0 || c.state == StateClosing {
+		want |= Readable
+	}
+	if c.queue.pending > 0 && !c.flags.has(flagWritable) {
+		want |= Writable
+	}
+	if want != c.armed {
+		c.armed = want
+		c.b.Arm(want)
+	}
+}

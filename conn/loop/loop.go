@@ -1,0 +1,367 @@
+package loop
+
+import (
+	"errors"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/galago-go/galago/conn"
+)
+
+// Config sets up a [Loop]. The zero Config is ready to use. Its functions are called on the loop; they must neither
+// block nor panic.
+type Config struct {
+	// Stalled is told of a turn that held the loop up for longer than StallWarning; if that is zero, of none.
+	StallWarning time.Duration
+	Stalled      func(t Task, d time.Duration)
+	// Panicked is told of a panic that came out of t. t gets no more turns; its socket, if it has one, is still open
+	// and may be closed by Panicked.
+	Panicked func(t Task, value any, stack []byte)
+
+	sys     *system // the system calls; if nil, the real ones
+	noParks bool    // wait in the poller itself, as if the runtime had refused it
+}
+
+// A Loop runs tasks and the sockets of their owners on one goroutine. All its methods may be called by any goroutine,
+// unless they say otherwise.
+type Loop struct {
+	cfg    Config
+	poller poller
+	mem    conn.Memory
+
+	// The state of a round lies here and not on the stack, for runtime.Goexit may take the goroutine away in any turn.
+	// A new one then goes on.
+	runq    queue
+	slots   slots
+	timers  timers
+	polled  time.Time // when the last poll returned
+	elapsed time.Duration
+	now     time.Time // polled plus elapsed: read once before each turn
+	current Task      // whose turn it is, nil if nobody's
+	at      Owner     // who is being told of an event or a deadline, nil if nobody
+	over    bool
+	spare   []Task // the memory of the inbox before this one
+
+	load   atomic.Int64 // connections dealt to this loop or opened on it
+	posted atomic.Bool  // the inbox holds something; changes with mu held
+
+	mu      sync.Mutex // guards what follows
+	inbox   []Task
+	asleep  bool // about to park, or parked, and nobody woke it yet
+	closing bool
+	doors   map[int32]*acceptor
+	doorIDs int32
+	stats   Stats
+
+	wakers   sync.WaitGroup // wakes that are under way; none begins once closing
+	done     chan struct{}  // closed when the goroutine is gone
+	closed   sync.Once
+	closeErr error
+}
+
+// Stats counts what a [Loop] did.
+type Stats struct {
+	Parks uint64 // times it went to sleep
+	Wakes uint64 // times a goroutine had to wake it with a system call: never more than Parks
+}
+
+const (
+	maxTurns = 256                   // between two polls
+	maxSpan  = 50 * time.Microsecond // from the last poll on; a turn in progress may exceed it
+)
+
+// New starts a loop. It must be closed.
+func New(cfg Config) (*Loop, error) {
+	l := &Loop{cfg: cfg, done: make(chan struct{})}
+	l.tick()
+	l.timers.base = l.now
+	if err := l.poller.open(l); err != nil {
+		return nil, err
+	}
+	go l.run()
+	return l, nil
+}
+
+// Close ends the loop: it waits for the turn in progress, and then gives up all descriptors that are left, without a
+// word to their owners. Tasks that are queued are dropped. It must not be called on the loop. A second Close waits as
+// well, and returns the same.
+func (l *Loop) Close() error {
+	l.closed.Do(func() {
+		l.mu.Lock()
+		l.closing = true
+		l.mu.Unlock()
+		l.poller.wake()
+		<-l.done
+		l.wakers.Wait()
+		l.closeErr = errors.Join(l.abandon(), l.poller.close())
+	})
+	return l.closeErr
+}
+
+// abandon gives up what is left when the goroutine is gone.
+func (l *Loop) abandon() error {
+	l.mu.Lock()
+	tasks := l.inbox
+	doors := l.doors
+	l.inbox, l.doors = nil, nil
+	l.mu.Unlock()
+	for l.runq.n > 0 {
+		tasks = append(tasks, l.runq.pop())
+	}
+	for _, t := range tasks {
+		if d, ok := t.(interface{ abandon() }); ok {
+			d.abandon()
+		}
+	}
+	var errs []error
+	for _, a := range doors {
+		errs = append(errs, a.close())
+	}
+	for i := range l.slots.used {
+		if s := l.slots.at(i).socket; s != nil {
+			errs = append(errs, s.Close(true))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Queue arranges for a turn of t. If it waits for one already, nothing happens; if it is in its turn, it gets another.
+// Once the loop is closed, nothing happens either.
+func (l *Loop) Queue(t Task) {
+	if t.link().want() {
+		l.post(t)
+	}
+}
+
+// QueueLocal is Queue for use on the loop, without its lock.
+func (l *Loop) QueueLocal(t Task) {
+	if t.link().want() {
+		l.runq.push(t)
+	}
+}
+
+// post puts t into the inbox and wakes the loop if it sleeps. The sleeper looks at the inbox and says that it sleeps
+// under the same lock, so one of the two sees the other.
+func (l *Loop) post(t Task) bool {
+	l.mu.Lock()
+	if l.closing {
+		l.mu.Unlock()
+		return false
+	}
+	l.inbox = append(l.inbox, t)
+	l.posted.Store(true)
+	wake := l.asleep
+	if wake {
+		l.asleep = false
+		l.stats.Wakes++
+		l.wakers.Add(1)
+	}
+	l.mu.Unlock()
+	if wake {
+		l.poller.wake()
+		l.wakers.Done()
+	}
+	return true
+}
+
+// Do runs f on the loop, soon. It returns false, and f will not run, if the loop is closed. If it is closed later, f
+// may never run.
+func (l *Loop) Do(f func()) bool {
+	d := &errand{f: f}
+	return d.want() && l.post(d)
+}
+
+// An errand is a function as a task.
+type errand struct {
+	Link
+	f func()
+}
+
+// Turn runs the function.
+func (d *errand) Turn(time.Time, *conn.Memory) bool {
+	f := d.f
+	d.f = nil
+	if f != nil { // it is nil if f ended the goroutine
+		f()
+	}
+	return false
+}
+
+// Load returns how many connections the loop has, those that are on their way to it included.
+func (l *Loop) Load() int { return int(l.load.Load()) }
+
+// Least returns the loop with the fewest connections, the first of them after number from.
+func Least(loops []*Loop, from int) *Loop {
+	var least *Loop
+	for i := range loops {
+		l := loops[(from+i)%len(loops)]
+		if least == nil || l.Load() < least.Load() {
+			least = l
+		}
+	}
+	return least
+}
+
+// Stats returns the loop's counts.
+func (l *Loop) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stats
+}
+
+// Now returns the time of this turn. It may be called on the loop only.
+func (l *Loop) Now() time.Time { return l.now }
+
+// Memory returns what the loop lends to turns. It may be used on the loop, and once the loop is closed.
+func (l *Loop) Memory() *conn.Memory { return &l.mem }
+
+// run is the loop's goroutine.
+func (l *Loop) run() {
+	defer func() {
+		if !l.over { // runtime.Goexit, in a turn: t.FailNow, say
+			go l.run()
+		}
+	}()
+	for l.rounds() {
+	}
+	l.over = true
+	close(l.done)
+}
+
+// rounds goes on until the loop is closed, or something panics.
+func (l *Loop) rounds() (more bool) {
+	defer l.caught()
+	more = true
+	for {
+		l.poller.dispatch(l) // also what a broken round had left
+		l.timers.expire(int64(l.now.Sub(l.timers.base)))
+		l.turns()
+		if !l.wait() {
+			return false
+		}
+	}
+}
+
+// turns gives turns until nobody wants one, or it is time to poll.
+func (l *Loop) turns() {
+	for n := 0; l.runq.n > 0 && n < maxTurns && l.elapsed < maxSpan; n++ {
+		t := l.runq.pop()
+		k := t.link()
+		if !k.begin() {
+			continue
+		}
+		l.current = t
+		more := t.Turn(l.now, &l.mem)
+		l.current = nil
+		l.lap(t)
+		if l.posted.Load() { // before t, so that a busy task cannot keep newcomers waiting
+			l.takeInbox()
+		}
+		if k.end(more) {
+			l.runq.push(t)
+		}
+	}
+}
+
+// wait polls, asleep if there is nothing to do, and takes what was posted. It returns false if the loop is closed.
+func (l *Loop) wait() bool {
+	l.slots.recycle()
+	if l.runq.n > 0 || l.posted.Load() {
+		l.poller.poll()
+	} else {
+		l.poller.park(l.timers.next())
+	}
+	closing := l.takeInbox()
+	l.tick()
+	return !closing
+}
+
+// sleep is asked by the poller when it found nothing and would park. If it returns true, whoever posts wakes the loop.
+func (l *Loop) sleep() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.inbox) > 0 || l.closing {
+		return false
+	}
+	l.asleep = true
+	l.stats.Parks++
+	return true
+}
+
+func (l *Loop) takeInbox() (closing bool) {
+	l.mu.Lock()
+	l.asleep = false
+	tasks := l.inbox
+	l.inbox, l.spare = l.spare[:0], nil
+	l.posted.Store(false)
+	closing = l.closing
+	l.mu.Unlock()
+	for _, t := range tasks {
+		l.runq.push(t)
+	}
+	clear(tasks)
+	if cap(tasks) <= keepQueue {
+		l.spare = tasks[:0] // only this goroutine reads it
+	}
+	return closing
+}
+
+// tick reads the clock after a poll, lap after a turn of t: so a turn that took long makes no later deadline early.
+func (l *Loop) tick() {
+	l.polled = time.Now()
+	l.now, l.elapsed = l.polled, 0
+}
+
+func (l *Loop) lap(t Task) {
+	before := l.elapsed
+	l.elapsed = time.Since(l.polled)
+	l.now = l.polled.Add(l.elapsed)
+	if d := l.elapsed - before; l.cfg.StallWarning > 0 && d > l.cfg.StallWarning && l.cfg.Stalled != nil {
+		l.cfg.Stalled(t, d)
+	}
+}
+
+// ready tells the owner of s of events, due that its deadline has come; both queue it.
+func (l *Loop) ready(s *Socket, i conn.Interest) {
+	l.at = s.owner
+	s.owner.Ready(i)
+	l.at = nil
+	l.QueueLocal(s.owner)
+}
+
+func (l *Loop) due(o Owner) {
+	l.at = o
+	o.Due()
+	l.at = nil
+	l.QueueLocal(o)
+}
+
+// caught ends a round that broke off. A task that panicked is dropped, for what it did is half done. One that ended
+// the goroutine is queued again: it has settled the matter, or gets the turn that it missed.
+func (l *Loop) caught() {
+	value := recover()
+	t, at := l.current, l.at
+	l.current, l.at = nil, nil
+	switch {
+	case t == nil && at == nil:
+		if value != nil {
+			panic(value) // a bug of the loop itself: it must not go on with what it believes
+		}
+		return // closed
+	case value == nil && t != nil:
+		t.link().end(true)
+		l.runq.push(t)
+		return
+	case value == nil:
+		l.QueueLocal(at)
+		return
+	case t == nil:
+		t = at
+	}
+	t.link().drop()
+	if l.cfg.Panicked != nil {
+		l.cfg.Panicked(t, value, debug.Stack())
+	}
+}

@@ -1,0 +1,62 @@
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+)
+
+// Options are set before a socket connects or listens; accepted sockets inherit them from the one that listens. The
+// zero value is what package net would choose.
+type Options struct {
+	Nagle bool // leave TCP_NODELAY off
+
+	// KeepAlive says how a silent peer is probed. The zero value means what it means to package net: after 15 s, every
+	// 15 s, 9 times. With Enable, a zero field has that value, and a negative one is left to the system. Without
+	// Enable, any other value, such as Idle: -1, turns it off.
+	KeepAlive net.KeepAliveConfig
+
+	ReadBuffer, WriteBuffer int // bytes; the system's; if zero, its choice
+
+	// Control is called with the socket before it is bound or connected, after all else was set.
+	Control func(network, address string, c syscall.RawConn) error
+}
+
+// Validate returns an error that names each value that cannot work.
+func (o *Options) Validate() error {
+	var errs []error
+	size := func(field string, n int) {
+		if n < 0 {
+			errs = append(errs, fmt.Errorf("loop: Options.%s is %d: it must be 0 (the system's choice) or a number of bytes",
+				field, n))
+		}
+	}
+	size("ReadBuffer", o.ReadBuffer)
+	size("WriteBuffer", o.WriteBuffer)
+	return errors.Join(errs...)
+}
+
+const (
+	defaultProbeTime  = 15 * time.Second
+	defaultProbeCount = 9
+)
+
+// keepAlive returns what KeepAlive means, with negative values for what is left to the system.
+func (o *Options) keepAlive() (k net.KeepAliveConfig) {
+	k = o.KeepAlive
+	if k == (net.KeepAliveConfig{}) {
+		k.Enable = true
+	}
+	if k.Idle == 0 {
+		k.Idle = defaultProbeTime
+	}
+	if k.Interval == 0 {
+		k.Interval = defaultProbeTime
+	}
+	if k.Count == 0 {
+		k.Count = defaultProbeCount
+	}
+	return k
+}

@@ -1,0 +1,112 @@
+package loop
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// parking is how a loop sleeps: in the runtime's own poller, which watches our epoll instance like any descriptor.
+// A goroutine that waits there costs no thread, and it wakes without the scheduler having to find a processor for a
+// thread that comes back from a system call. If the runtime refuses, the loop waits in epoll_wait.
+type parking struct {
+	loop  *Loop
+	file  *os.File // owns the epoll descriptor; a finalizer would close it, so it is kept
+	raw   syscall.RawConn
+	probe func(uintptr) bool // p.look, bound once: a method value allocates
+	armed int64              // the deadline that the file has, in nanoseconds since the loop's base, or never
+}
+
+func (p *poller) openParking(l *Loop) (err error) {
+	p.loop, p.armed, p.probe = l, never, p.look
+	// Without O_NONBLOCK, os.NewFile does not offer the descriptor to the runtime.
+	if err = unix.SetNonblock(p.ep, true); err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	p.file = os.NewFile(uintptr(p.ep), "epoll")
+	if l.cfg.noParks || p.file.SetReadDeadline(time.Time{}) != nil {
+		return nil // refused
+	}
+	p.raw, err = p.file.SyscallConn()
+	return err
+}
+
+// park polls, and waits for an event, a wake or the time next if there is nothing.
+func (p *poller) park(next int64) {
+	if p.raw == nil {
+		p.block(next)
+		return
+	}
+	if next != never || p.armed != never {
+		now := p.loop.timers.clock()
+		if next <= now {
+			p.poll()
+			return
+		}
+		if next < p.armed || p.armed <= now {
+			p.arm(next)
+		}
+	}
+	p.n, p.next = 0, 0
+	err := p.raw.Read(p.probe)
+	if err == nil {
+		return
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		p.armed = 0 // past: while it stands, Read fails before it probes
+	} else {
+		p.raw = nil
+	}
+	p.poll()
+}
+
+// look is called by the runtime, first of all and whenever something has happened. It returns false to sleep, and may
+// do so only after a poll that found nothing: the runtime hears of a change, and not of events that were left.
+func (p *poller) look(uintptr) bool {
+	p.poll()
+	return p.n > 0 || !p.loop.sleep()
+}
+
+func (p *poller) arm(next int64) {
+	var t time.Time
+	if next != never {
+		t = p.loop.timers.base.Add(time.Duration(next))
+	}
+	if p.file.SetReadDeadline(t) == nil {
+		p.armed = next
+	}
+}
+
+// block is park without the runtime's help.
+func (p *poller) block(next int64) {
+	p.n, p.next = 0, 0
+	if !p.loop.sleep() {
+		p.poll()
+		return
+	}
+	for {
+		n, errno := p.sys.wait(p.ep, p.events[:], milliseconds(next, p.loop.timers.clock()))
+		if errno == unix.EINTR {
+			continue // with the time that is left
+		}
+		p.n = max(n, 0)
+		return
+	}
+}
+
+// milliseconds is how long to wait until next, rounded up: it is never too early.
+func milliseconds(next, now int64) int {
+	const most = 1 << 30
+	switch {
+	case next == never:
+		return -1
+	case next <= now:
+		return 0
+	case (next-now)/1e6 >= most:
+		return most // and then it looks again
+	}
+	return int((next - now + 1e6 - 1) / 1e6)
+}

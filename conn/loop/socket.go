@@ -1,0 +1,62 @@
+package loop
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/galago-go/galago/conn"
+	"github.com/galago-go/galago/interceptor"
+)
+
+// A Socket is the [conn.Backend] of one connection on a [Loop], and a field of its [Owner]. The zero Socket holds
+// nothing. It is opened once, or never, and closed once. All methods but Post are for use on the loop.
+//
+// It is small, for there is one in every connection. Where it has to ask the system for an address, it asks when the
+// address is wanted, and at the latest when it closes.
+type Socket struct {
+	loop   *Loop
+	owner  Owner
+	about  *about         // nil until it is asked
+	remote netip.AddrPort // told by accept; a socket that was reset does not know it any more
+	number int32          // the descriptor plus one; 0 if there is none
+	slot   int32
+	timer  int32 // place of the deadline, plus one
+	errno  uint16
+	closed bool
+}
+
+// about is what connections may share: all that a listener on one address accepts have this in common.
+type about struct {
+	local  netip.AddrPort
+	host   string
+	dialed bool
+}
+
+var _ conn.Backend = (*Socket)(nil)
+
+// fd is the descriptor, -1 if there is none; it leaves this type for system calls only.
+func (s *Socket) fd() int { return int(s.number) - 1 }
+
+// Arm does nothing: the poller reports each change of readiness, wanted or not.
+func (s *Socket) Arm(conn.Interest) {}
+
+// Post passes f on to the owner's Post. Any goroutine may call it once Open was called, also after the end.
+func (s *Socket) Post(f func()) { s.owner.Post(f) }
+
+// Info says what the socket connects. It may be asked after Close.
+func (s *Socket) Info() interceptor.Info {
+	s.learn()
+	return interceptor.Info{Local: s.about.local, Remote: s.remote, Host: s.about.host, Dialed: s.about.dialed}
+}
+
+// SetDeadline asks for a call of the owner's Due at t, or soon if t has passed. It replaces what was asked before; the
+// zero time takes it away. Closing the socket does, too.
+func (s *Socket) SetDeadline(t time.Time) {
+	if s.loop != nil && !s.closed {
+		s.loop.timers.set(s, t)
+	}
+}
+
+func (s *Socket) place() *int32 { return &s.timer }
+
+func (s *Socket) expired() { s.loop.due(s.owner) }

@@ -1,0 +1,227 @@
+package loop
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/galago-go/galago/conn"
+)
+
+// Open takes over the connection of a, on a's loop, and tells owner that it is connected. It fails if it cannot be
+// registered, or if the socket was closed before: then the connection is gone, and owner was told nothing.
+func (s *Socket) Open(a *Accepted, owner Owner) error {
+	fd, l := a.fd(), a.loop
+	if s.closed || s.number != 0 || fd < 0 {
+		a.giveUp()
+		return net.ErrClosed
+	}
+	s.loop, s.owner, s.about, s.remote, s.number = l, owner, a.about, a.remote, a.number
+	a.number = 0
+	index, gen := l.slots.add(s)
+	s.slot = index
+	// Register first: what has come before is reported then, and nothing can come unseen.
+	if err := l.poller.add(fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP, index, gen); err != nil {
+		_ = s.giveUp(true)
+		return err
+	}
+	owner.Connected()
+	l.QueueLocal(owner)
+	return nil
+}
+
+// Read reads once, as [conn.Backend] has it.
+func (s *Socket) Read(p []byte) (int, error) {
+	if s.number == 0 {
+		return 0, net.ErrClosed
+	}
+	for {
+		n, errno := s.loop.poller.sys.recv(s.fd(), p, 0)
+		switch {
+		case errno == 0 && n > 0:
+			return n, nil
+		case errno == 0 && s.errno != 0: // it had failed, and asking cleared that
+			return 0, s.failed("recv")
+		case errno == 0:
+			return 0, io.EOF
+		case errno == unix.EAGAIN:
+			return 0, conn.ErrWouldBlock
+		case errno != unix.EINTR:
+			s.errno = uint16(errno)
+			return 0, s.failed("recv")
+		}
+	}
+}
+
+// Write writes once, as [conn.Backend] has it.
+func (s *Socket) Write(bufs [][]byte) (int, error) {
+	if s.number == 0 {
+		return 0, net.ErrClosed
+	}
+	for {
+		n, errno := s.write(bufs)
+		switch {
+		case errno == 0:
+			return n, nil
+		case errno == unix.EAGAIN:
+			return 0, conn.ErrWouldBlock
+		case errno == unix.EPIPE && s.errno != 0: // the reason has been asked for before
+			return 0, s.failed("send")
+		case errno != unix.EINTR:
+			s.errno = uint16(errno)
+			return 0, s.failed("send")
+		}
+	}
+}
+
+func (s *Socket) write(bufs [][]byte) (int, syscall.Errno) {
+	p := &s.loop.poller
+	if len(bufs) == 1 {
+		return p.sys.send(s.fd(), bufs[0])
+	}
+	n, size := 0, 0
+	for _, b := range bufs {
+		if len(b) > 0 && n < len(p.iov) {
+			p.iov[n].Base = unsafe.SliceData(b)
+			p.iov[n].SetLen(len(b))
+			n++
+			size += len(b)
+		}
+	}
+	p.msg.Iov = &p.iov[0]
+	p.msg.SetIovlen(n)
+	sent, errno := p.sys.sendmsg(s.fd(), &p.msg, size)
+	clear(p.iov[:n]) // or it would keep the buffers alive
+	return sent, errno
+}
+
+// Unread tells what the next Read would meet, as [conn.Backend] has it.
+func (s *Socket) Unread() (int, error) {
+	if s.number == 0 {
+		return 0, net.ErrClosed
+	}
+	if s.errno == 0 {
+		// Asking clears it, so it is kept: a later Read would see an end without a reason.
+		if e, err := unix.GetsockoptInt(s.fd(), unix.SOL_SOCKET, unix.SO_ERROR); err != nil {
+			return 0, os.NewSyscallError("getsockopt", err)
+		} else if e != 0 {
+			s.errno = uint16(e)
+		}
+	}
+	if s.errno != 0 {
+		return 0, s.failed("recv")
+	}
+	var n int32
+	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(s.fd()), unix.SIOCINQ,
+		uintptr(unsafe.Pointer(&n))); errno != 0 || n < 0 {
+		return -1, nil
+	}
+	if n > 0 {
+		return int(n), nil
+	}
+	return s.peek()
+}
+
+// peek tells the end from nothing: neither has bytes.
+func (s *Socket) peek() (int, error) {
+	p := &s.loop.poller
+	for {
+		n, errno := p.sys.recv(s.fd(), p.one[:], unix.MSG_PEEK)
+		switch {
+		case errno == 0 && n > 0:
+			return -1, nil
+		case errno == 0:
+			return 0, io.EOF
+		case errno == unix.EAGAIN:
+			return 0, nil
+		case errno != unix.EINTR:
+			s.errno = uint16(errno)
+			return 0, s.failed("recv")
+		}
+	}
+}
+
+func (s *Socket) failed(call string) error {
+	return os.NewSyscallError(call, syscall.Errno(s.errno))
+}
+
+// CloseWrite sends FIN.
+func (s *Socket) CloseWrite() error {
+	if err := unix.Shutdown(s.fd(), unix.SHUT_WR); err != nil && err != unix.ENOTCONN { // the peer was faster
+		return os.NewSyscallError("shutdown", err)
+	}
+	return nil
+}
+
+// Close gives up the descriptor, the slot and the deadline; with reset, the peer sees a reset, if it is a TCP peer.
+// On a Socket that was never opened, it only keeps it from being opened. A second Close does nothing.
+func (s *Socket) Close(reset bool) error {
+	if s.closed || s.number == 0 {
+		s.closed = true
+		return nil
+	}
+	return errors.Join(s.loop.poller.remove(s.fd()), s.giveUp(reset))
+}
+
+// giveUp lets go of all but the registration. The number is forgotten before it can be another's.
+func (s *Socket) giveUp(reset bool) error {
+	l, fd := s.loop, s.fd()
+	l.timers.set(s, time.Time{})
+	s.learn()
+	s.closed, s.number = true, 0
+	l.slots.remove(s.slot)
+	l.load.Add(-1)
+	return closeSocket(fd, reset)
+}
+
+// closeSocket closes a descriptor that is not registered anywhere.
+func closeSocket(fd int, reset bool) error {
+	if reset {
+		// It fails where the connection is gone already, or has no resets.
+		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
+	if err := unix.Close(fd); err != nil && err != unix.EINTR { // closed all the same
+		return os.NewSyscallError("close", err)
+	}
+	return nil
+}
+
+// learn asks for the local address, if nobody knew it and there is still somebody to ask.
+func (s *Socket) learn() {
+	if s.about != nil {
+		return
+	}
+	s.about = new(about)
+	if s.number != 0 {
+		if sa, err := unix.Getsockname(s.fd()); err == nil {
+			s.about.local = addrPort(sa)
+		}
+	}
+}
+
+// addrPort translates; it is zero where there is no port.
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		a := netip.AddrFrom16(sa.Addr).Unmap()
+		if sa.ZoneId != 0 && a.Is6() {
+			a = a.WithZone(strconv.FormatUint(uint64(sa.ZoneId), 10))
+		}
+		return netip.AddrPortFrom(a, uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+func unmapped(ap netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

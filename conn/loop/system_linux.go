@@ -1,0 +1,101 @@
+package loop
+
+import (
+	"encoding/binary"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// system is the system calls whose failures matter, as values, so that a test can make them fail. Each makes its call
+// once. None blocks but wait.
+type system struct {
+	poll    func(ep int, events []unix.EpollEvent) (int, syscall.Errno)
+	wait    func(ep int, events []unix.EpollEvent, ms int) (int, syscall.Errno)
+	control func(ep, op, fd int, ev *unix.EpollEvent) error
+	recv    func(fd int, p []byte, flags int) (int, syscall.Errno)
+	send    func(fd int, p []byte) (int, syscall.Errno)
+	sendmsg func(fd int, m *unix.Msghdr, size int) (int, syscall.Errno)
+	accept  func(fd int) (int, unix.Sockaddr, error)
+	wake    func(fd int) error
+}
+
+var realSystem = system{
+	poll:    poll,
+	wait:    wait,
+	control: unix.EpollCtl,
+	recv:    recv,
+	send:    send,
+	sendmsg: sendmsg,
+	accept:  accept,
+	wake:    wake,
+}
+
+// rawSize is up to how many bytes are copied without telling the scheduler. Telling it costs more than a small copy,
+// and calls that cannot block need no other reason; but a large copy would keep the processor from others.
+const rawSize = 64 << 10
+
+const sendFlags = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
+
+func poll(ep int, events []unix.EpollEvent) (int, syscall.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(&events[0])),
+		uintptr(len(events)), 0, 0, 0)
+	return int(n), errno
+}
+
+func wait(ep int, events []unix.EpollEvent, ms int) (int, syscall.Errno) {
+	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(&events[0])),
+		uintptr(len(events)), uintptr(ms), 0, 0)
+	return int(n), errno
+}
+
+func recv(fd int, p []byte, flags int) (int, syscall.Errno) {
+	var n uintptr
+	var errno syscall.Errno
+	if len(p) <= rawSize {
+		n, _, errno = unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+			uintptr(len(p)), uintptr(flags|unix.MSG_DONTWAIT), 0, 0)
+	} else {
+		n, _, errno = unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+			uintptr(len(p)), uintptr(flags|unix.MSG_DONTWAIT), 0, 0)
+	}
+	return int(n), errno
+}
+
+func send(fd int, p []byte) (int, syscall.Errno) {
+	var n uintptr
+	var errno syscall.Errno
+	if len(p) <= rawSize {
+		n, _, errno = unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+			uintptr(len(p)), sendFlags, 0, 0)
+	} else {
+		n, _, errno = unix.Syscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+			uintptr(len(p)), sendFlags, 0, 0)
+	}
+	return int(n), errno
+}
+
+// sendmsg and not writev, for writev takes no flags: where a descriptor is in blocking mode, it would block.
+func sendmsg(fd int, m *unix.Msghdr, size int) (int, syscall.Errno) {
+	var n uintptr
+	var errno syscall.Errno
+	if size <= rawSize {
+		n, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(m)), sendFlags)
+	} else {
+		n, _, errno = unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(m)), sendFlags)
+	}
+	return int(n), errno
+}
+
+func accept(fd int) (int, unix.Sockaddr, error) {
+	return unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+}
+
+// wake adds to the counter of an eventfd, which nobody reads: each write is a new edge.
+func wake(fd int) error {
+	_, err := unix.Write(fd, one)
+	return err
+}
+
+var one = binary.NativeEndian.AppendUint64(nil, 1)

@@ -1,0 +1,82 @@
+// Command echo sends back what it receives, on any number of connections.
+//
+// A client that sends without reading is slowed down, not stored: while more than 64 KiB wait to be written to it,
+// nothing more is read from it. See conn.Config.ReadWaits.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/galago-go/galago/actor"
+	"github.com/galago-go/galago/conn"
+)
+
+// shutdownTimeout bounds the orderly end. It is longer than the default conn.Config.CloseTimeout, so that a silent
+// peer is given up by its own connection first.
+const shutdownTimeout = 10 * time.Second
+
+// echo is one connection. What is not written here, the embedded Base does: at the peer's end it closes in order.
+type echo struct{ actor.Base }
+
+// OnReceived queues the bytes; they are written once, at the end of the turn.
+func (e *echo) OnReceived(c *conn.Conn, data []byte) error {
+	_, err := c.Send(data)
+	return err
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run returns the exit code: 0 after a signal, 1 if the server cannot run, 2 if it was called wrongly.
+func run(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("echo", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	addr := flags.String("addr", "127.0.0.1:7669", "`address` to listen on, as HOST:PORT; port 0 takes a free one")
+	loops := flags.Int("loops", 0, "`number` of event loops; 0 means one for each CPU")
+	if err := flags.Parse(args); err == flag.ErrHelp {
+		return 0
+	} else if err != nil {
+		return 2
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "echo: unexpected argument %q: all settings are flags, see echo -help\n", flags.Arg(0))
+		return 2
+	}
+	if err := serve(*addr, *loops, stdout, stderr); err != nil {
+		fmt.Fprintf(stderr, "echo: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// serve runs the server until SIGINT or SIGTERM.
+func serve(addr string, loops int, stdout, stderr io.Writer) error {
+	// Signals first: one that comes right after the line below must already end the server in order.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	network, err := actor.New(nil, actor.Config{Loops: loops})
+	if err != nil {
+		return fmt.Errorf("cannot start with -loops %d: %w", loops, err)
+	}
+	ln, err := network.Listen(ctx, addr, func() actor.Actor { return new(echo) }, actor.ListenConfig{})
+	if err != nil {
+		return fmt.Errorf("cannot listen on -addr %q: %w; it must be HOST:PORT, of this machine and not in use "+
+			"(127.0.0.1:0 takes a free port)", addr, err)
+	}
+	fmt.Fprintf(stdout, "listening on %s\n", ln.Addr())
+	<-ctx.Done()
+	stop() // a second signal ends the process at once
+
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	closed, aborted, err := network.Shutdown(ctx)
+	fmt.Fprintf(stderr, "echo: shut down; connections closed in order: %d, aborted: %d\n", closed, aborted)
+	return err
+}

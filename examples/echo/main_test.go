@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// roundTrip sends p and requires it back.
+func roundTrip(t *testing.T, c io.ReadWriter, p []byte) {
+	t.Helper()
+	_, err := c.Write(p)
+	require.NoError(t, err)
+	back := make([]byte, len(p))
+	_, err = io.ReadFull(c, back)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(p, back), "sent %q, got %q back", p, back)
+}
+
+func TestEchoesOnSeveralConnections(t *testing.T) {
+	server := start(t, "-loops", "2")
+	a, b := server.dial(t), server.dial(t)
+	for range 10 {
+		roundTrip(t, a, []byte("hello"))
+		roundTrip(t, b, []byte("good day"))
+	}
+	roundTrip(t, a, pattern(10_000))
+}
+
+// The client ends its direction first and reads later: all of it must come, and then the end, not a reset.
+func TestCLS10_EchoAfterHalfClose(t *testing.T) {
+	server := start(t)
+	c := server.dial(t)
+	sent := pattern(1 << 20)
+
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := c.Write(sent)
+		if err == nil {
+			err = c.CloseWrite()
+		}
+		wrote <- err
+	}()
+	// Reading begins late on purpose, so that the server meets a full socket. It must begin though the client may
+	// not have sent all: the server stops reading when it cannot write.
+	<-time.After(500 * time.Millisecond)
+	back, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.NoError(t, <-wrote)
+	require.Len(t, back, len(sent))
+	require.True(t, bytes.Equal(sent, back), "what came back differs from what was sent")
+
+	server.stop(t, syscall.SIGTERM)
+	assert.Contains(t, server.stderr.String(), "aborted: 0")
+}
+
+func TestSignalEndsInOrder(t *testing.T) {
+	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		t.Run(sig.String(), func(t *testing.T) {
+			server := start(t)
+			c := server.dial(t)
+			roundTrip(t, c, []byte("before"))
+			require.NoError(t, server.cmd.Process.Signal(sig))
+
+			rest, err := io.ReadAll(c) // the orderly end is EOF; a reset is an error
+			require.NoError(t, err)
+			assert.Empty(t, rest)
+			require.NoError(t, c.Close())
+
+			server.wait(t)
+			assert.Equal(t, "echo: shut down; connections closed in order: 1, aborted: 0\n", server.stderr.String())
+		})
+	}
+}
+
+func TestSignalWithoutConnections(t *testing.T) {
+	server := start(t)
+	server.stop(t, syscall.SIGTERM)
+	assert.Equal(t, "echo: shut down; connections closed in order: 0, aborted: 0\n", server.stderr.String())
+}
+
+func TestPortInUse(t *testing.T) {
+	first := start(t)
+	code, stdout, stderr := runToEnd(t, "-addr", first.addr)
+	assert.Equal(t, 1, code)
+	assert.Empty(t, stdout, "it must not say that it listens")
+	assert.Contains(t, stderr, first.addr)
+	assert.Contains(t, stderr, "address already in use")
+	assert.Contains(t, stderr, "127.0.0.1:0", "the cure")
+	roundTrip(t, first.dial(t), []byte("the first one goes on"))
+}
+
+func TestBadSettings(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		code int
+		says []string
+	}{
+		{"no port", []string{"-addr", "127.0.0.1"}, 1, []string{`"127.0.0.1"`, "HOST:PORT"}},
+		{"port too high", []string{"-addr", "127.0.0.1:70000"}, 1, []string{"70000", "HOST:PORT"}},
+		{"not an address of this machine", []string{"-addr", "192.0.2.1:7669"}, 1, []string{"192.0.2.1:7669"}},
+		{"negative loops", []string{"-addr", "127.0.0.1:0", "-loops", "-1"}, 1, []string{"-loops -1"}},
+		{"loops not a number", []string{"-loops", "many"}, 2, []string{`"many"`, "-loops"}},
+		{"unknown flag", []string{"-port", "7669"}, 2, []string{"-port", "-addr"}},
+		{"argument", []string{"7669"}, 2, []string{`"7669"`, "-help"}},
+		{"help", []string{"-help"}, 0, []string{"-addr", "-loops"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			code, stdout, stderr := runToEnd(t, test.args...)
+			assert.Equal(t, test.code, code)
+			assert.Empty(t, stdout)
+			for _, s := range test.says {
+				assert.Contains(t, stderr, s)
+			}
+			assert.NotContains(t, stderr, "goroutine ", "a stack trace is no answer to a wrong setting")
+		})
+	}
+}

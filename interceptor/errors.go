@@ -1,0 +1,30 @@
+package interceptor
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrClosed is what a closed [Chain] answers to bytes, and to Open and Push.
+var ErrClosed = errors.New("interceptor: the chain is closed")
+
+var (
+	errNilLayer = errors.New("interceptor: the layer is nil")
+	errNotFresh = errors.New("interceptor: the chain to push or open is nil, open, closed, or the one it shall join")
+	errNotOpen  = errors.New("interceptor: the chain is not open")
+)
+
+// maxEarly bounds what a [Chain] keeps for one layer that is not open yet, in bytes.
+const maxEarly = 64 << 10
+
+// An EarlyError reports a layer that passed up more than a [Chain] keeps while the layer above is not open. It ends
+// the connection.
+type EarlyError struct {
+	Layer string // the type of the layer that passed up too much
+	Max   int    // what is kept, in bytes
+}
+
+// Error names the layer and the bound.
+func (e *EarlyError) Error() string {
+	return fmt.Sprintf("interceptor: %s passed up more than %d bytes before the layer above was open", e.Layer, e.Max)
+}
