@@ -10,8 +10,9 @@ import (
 //
 // Open opens the layer nearest the socket; each Ready opens the next one, within the call. When the top layer is ready,
 // the chain calls Ready of the Link it was opened with: once for the layers it had then, and once more for each Push
-// that follows. If opening a layer fails, the method of the chain that is running returns that error; from Wrote and
-// Reading, which return none, it goes to Post.
+// that follows. If a layer fails while it opens, or is given what waited for it, the method of the chain that is running
+// returns that error; from Wrote and Reading, which return none, it goes to Post. Of such a layer only Close is called
+// any more, and nothing goes around it.
 //
 // What a layer passes up while the one above is not open waits there, up to 64 KiB; beyond that it is an [*EarlyError].
 // What a layer passes up after its own Link.EOF is dropped. After its EOF method has returned, it is an error: the
@@ -374,9 +375,6 @@ func (c *Chain) tellReading(n *node) {
 // Then each layer whose Open was called, also in vain, is closed, from the top down: at once, or when the outermost
 // method of the chain that is running has returned or panicked.
 func (c *Chain) Close() {
-	if c.closed {
-		return
-	}
 	c.closed = true
 	if c.depth == 0 {
 		c.settle(nil)

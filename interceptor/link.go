@@ -224,7 +224,7 @@ func (n *node) Now() time.Time { return n.chain.outer.Now() }
 // SetDeadline replaces this layer's deadline. It means nothing to a layer that is no Timed.
 func (n *node) SetDeadline(t time.Time) {
 	c := n.chain
-	if c.closed || n.flags&isTimed == 0 {
+	if n.flags&isTimed == 0 {
 		return
 	}
 	n.flags &^= isArmed | isServing

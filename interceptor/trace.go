@@ -39,7 +39,7 @@ func (t *tracer) on() bool { return t.log.Enabled(context.Background(), slog.Lev
 
 // record logs event. It goes around the Logger, which would read the clock.
 func (t *tracer) record(l Link, event string, attrs ...slog.Attr) {
-	r := slog.NewRecord(l.Now().Round(0), slog.LevelDebug, event, 0) // a log wants the wall clock only
+	r := slog.NewRecord(l.Now(), slog.LevelDebug, event, 0)
 	switch info := l.Info(); {
 	case info.Remote.IsValid():
 		r.AddAttrs(slog.String("remote", info.Remote.String()))
