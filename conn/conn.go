@@ -43,10 +43,11 @@ type Conn struct {
 
 	reason *CloseError // why an orderly end is not a clean one; or why a layer ended the connection
 
-	state State
-	armed Interest
-	holds holder
-	flags flags
+	state    State
+	armed    Interest
+	holds    holder
+	idleCuts uint8 // tokens that split cut in a row without taking a byte
+	flags    flags
 }
 
 // flags are facts about a connection that outlive a call.

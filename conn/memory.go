@@ -20,8 +20,7 @@ type Memory struct {
 	read   []byte // filled by the reading of a turn; bytes lo to hi of it are not delivered yet
 	lo, hi int
 
-	idleCuts int  // tokens that Split cut in a row without taking a byte
-	giving   bool // OnReceived is on the stack
+	giving bool // OnReceived is on the stack
 
 	args [][]byte // scratch for the buffers of one Send
 	iov  [][]byte // scratch for the buffers of one Write

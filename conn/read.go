@@ -50,7 +50,7 @@ func (c *Conn) Resume() { c.holds &^= holdPause }
 func (c *Conn) read() {
 	c.flags.clear(flagRaised)
 	c.flags.set(flagReadDone)
-	c.m.idleCuts, c.m.giving = 0, false
+	c.m.giving = false
 	// Deferred, so that a panic in OnReceived loses only the frame that caused it.
 	defer c.keepRest()
 	for c.mayRead() {
@@ -155,10 +155,10 @@ func (c *Conn) cut() (frame []byte, ok bool) {
 		c.take(n)
 		switch {
 		case token != nil && n == 0:
-			c.m.idleCuts++
+			c.idleCuts++
 			return token, true
 		case token != nil:
-			c.m.idleCuts = 0
+			c.idleCuts = 0
 			return token, true
 		case n == 0:
 			c.flags.set(flagDry)
@@ -185,7 +185,7 @@ func (c *Conn) checkCut(n, size int, token []byte) error {
 		return fmt.Errorf("a frame of %d bytes is longer than Config.MaxFrame, %d: %w", len(token), limit, bufio.ErrTooLong)
 	case token == nil && n == 0 && size > limit+frameSlack:
 		return fmt.Errorf("%d bytes make no frame, Config.MaxFrame is %d: %w", size, limit, bufio.ErrTooLong)
-	case token != nil && n == 0 && c.m.idleCuts >= maxIdleCuts:
+	case token != nil && n == 0 && c.idleCuts >= maxIdleCuts:
 		return fmt.Errorf("Config.Split cut %d tokens without taking a byte: %w", maxIdleCuts, io.ErrNoProgress)
 	}
 	return nil
