@@ -177,10 +177,11 @@ func (d *Driver) Deadline() time.Time {
 // Done reports whether the last callback was made; then the Driver may be forgotten.
 func (d *Driver) Done() bool { return d.c.flags.has(flagDone) }
 
-// wantsTurn reports whether anything can be done without waiting for the system, the clock or the owner.
+// wantsTurn reports whether anything can be done without waiting for the system, the clock or the owner. The first turn
+// is wanted at once: StartTimeout runs from there. What fell due after the reading of a turn waits for the next one.
 func (c *Conn) wantsTurn() bool {
-	return c.notices.len() > 0 || c.inputs != nil || c.flags.has(flagSocketJoined|flagLook) ||
-		c.wantsWrite() || c.wantsRead()
+	return c.born.IsZero() || c.notices.len() > 0 || c.inputs != nil || c.flags.has(flagSocketJoined|flagLook) ||
+		c.wantsWrite() || c.wantsRead() || c.isDue()
 }
 
 func (c *Conn) wantsWrite() bool {

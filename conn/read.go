@@ -28,7 +28,7 @@ func (c *Conn) holders() holder {
 			h |= holdStart
 		}
 	case StateConnected:
-		if c.flags.has(flagWaits) && c.flags.has(flagUnwriteable) {
+		if c.flags.has(flagWaits) && c.flags.has(flagUnwriteable) && !c.flags.has(flagWriteEnded) {
 			h |= holdWaits
 		}
 	}
@@ -78,9 +78,11 @@ func (c *Conn) mayRead() bool {
 			return false
 		}
 	case StateClosing:
-		if h := c.holders(); h&(holdPause|holdLayer) != 0 {
+		h := c.holders()
+		if h&(holdPause|holdLayer) != 0 {
 			c.deafen() // a pause meets Close: the rest is dropped, for no Resume may ever come
-		} else if h != 0 {
+		}
+		if h&^(holdPause|holdLayer) != 0 {
 			return false
 		}
 	default:
@@ -224,6 +226,9 @@ func (c *Conn) fill() bool {
 	case n > 0:
 		c.bytesRead += uint64(n)
 		c.active = c.now
+		if c.flags.has(flagHangup) {
+			c.flags.set(flagLook) // what comes next may be the end, and reading may be held from here on
+		}
 		c.took(p[:n])
 		return true
 	case err == io.EOF:
@@ -341,15 +346,15 @@ func (c *Conn) peerEnd() {
 // endStream tells that no more frames come, and whether the stream broke off inside one.
 func (c *Conn) endStream() {
 	c.flags.set(flagEOFTold)
+	var err error
 	if n := len(c.input()); n > 0 {
-		c.truncate(fmt.Errorf("the stream broke off inside a frame, after %d bytes of it: %w", n, io.ErrUnexpectedEOF))
+		err = fmt.Errorf("the stream broke off inside a frame, after %d bytes of it: %w", n, io.ErrUnexpectedEOF)
+		c.truncate(err)
 		c.dropInput()
+	} else if c.layered() {
+		err = c.chain.Truncated()
 	}
-	if c.reason != nil && c.reason.Cause == CauseTruncated {
-		c.notify(noticeEOF, 0, c.reason.Err)
-	} else {
-		c.notify(noticeEOF, 0, nil)
-	}
+	c.notify(noticeEOF, 0, err)
 }
 
 // truncate notes that the stream was cut short. Only an orderly end reports it: any other has its own cause.
@@ -361,23 +366,30 @@ func (c *Conn) truncate(err error) {
 
 // watch asks for the peer's reset or end while nothing is read: a pause must not hide them.
 func (c *Conn) watch() {
-	if !c.flags.has(flagLook) {
-		return
+	if c.flags.has(flagLook) {
+		c.flags.clear(flagLook)
+		c.look()
 	}
-	c.flags.clear(flagLook)
+	if c.flags.has(flagTopEOF) && !c.flags.has(flagEOFTold) && c.holders() != 0 && c.delivers() && c.unread() == 0 {
+		c.endStream()
+	}
+}
+
+// look asks what reading would meet, unless reading finds out by itself.
+func (c *Conn) look() {
 	if c.state == StateConnecting || c.state == StateClosed {
 		return
 	}
-	held := c.holders() != 0
-	if c.flags.has(flagReadDone) && !held || c.flags.has(flagPeerEnded) {
-		return // reading finds out
+	held, ended := c.holders() != 0, c.flags.has(flagPeerEnded)
+	if !held && !ended && c.flags.has(flagReadable) {
+		c.flags.set(flagLook) // for a pause may come before reading finds out
+		if c.flags.has(flagReadDone) {
+			return
+		}
 	}
 	switch n, err := c.b.Unread(); {
-	case err == io.EOF && held && n <= 0:
+	case err == io.EOF && held && n <= 0 && !ended:
 		c.peerEnd()
-		if c.delivers() && c.unread() == 0 && c.flags.has(flagTopEOF) && !c.flags.has(flagEOFTold) {
-			c.endStream()
-		}
 	case err != nil && err != io.EOF && err != ErrWouldBlock:
 		c.fail(CauseRead, err)
 	}

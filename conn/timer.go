@@ -103,8 +103,13 @@ func (c *Conn) expire() {
 
 // isDue reports whether expire has anything to tell.
 func (c *Conn) isDue() bool {
-	return due(c.idleAt, c.now) || due(c.layerAt, c.now) ||
-		c.timers != nil && due(c.timers.list[len(c.timers.list)-1].at, c.now)
+	switch {
+	case c.state == StateClosed:
+		return false
+	case due(c.idleAt, c.now), c.timers != nil && due(c.timers.list[len(c.timers.list)-1].at, c.now):
+		return true
+	}
+	return due(c.layerAt, c.now) && c.layered() && !c.flags.has(flagMute)
 }
 
 func due(at, now int64) bool { return at != 0 && at <= now }
