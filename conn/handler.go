@@ -38,6 +38,8 @@ type Handler interface {
 }
 
 // Yield is returned by OnReceived to let others run. It is not a failure.
+//
+//lint:ignore ST1012 it is an answer, and no error in the reader's eyes
 var Yield = errors.New("conn: yield")
 
 // Defaults is a Handler that closes the connection in OnIdle and OnEOF, and otherwise does nothing. Embed it, and

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -101,6 +102,31 @@ func TestBP16_FloodersCostLittleAndDisturbNobody(t *testing.T) {
 	}
 	good.Close()
 	server.stop(t, syscall.SIGTERM)
+}
+
+// Shutting down under load loses nothing that was accepted: what the client gets is the beginning of what it sent, then
+// the end, and no reset.
+func TestSignalWhileMuchIsPending(t *testing.T) {
+	server := start(t)
+	c := server.dial(t)
+	taken, err := flood(c)
+	require.NoError(t, err)
+	require.NoError(t, server.cmd.Process.Signal(syscall.SIGTERM))
+
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
+	back, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	assert.Greater(t, len(back), 64<<10, "the system alone holds more than that")
+	assert.LessOrEqual(t, int64(len(back)), taken)
+	sent := pattern(64 << 10)
+	for at := 0; at < len(back); at += len(sent) {
+		piece := back[at:min(at+len(sent), len(back))]
+		require.True(t, bytes.Equal(sent[:len(piece)], piece), "from byte %d on, it is not what was sent", at)
+	}
+
+	server.wait(t)
+	assert.Equal(t, "echo: shut down; connections closed in order: 1, aborted: 0\n", server.stderr.String())
 }
 
 // residentBytes returns the resident set size of a process.

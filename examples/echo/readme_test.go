@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -40,32 +39,55 @@ func TestReadmeCodeBuilds(t *testing.T) {
 	require.NotEmpty(t, programs)
 	assert.LessOrEqual(t, strings.Count(programs[0], "\n"), 30, "lines of the echo server")
 
-	root, err := filepath.Abs(repository)
+	here, err := filepath.Abs(".")
+	require.NoError(t, err)
+	own, err := filepath.Glob("*.go")
 	require.NoError(t, err)
 	for i, program := range programs {
-		// An overlay puts the program into this module without writing there, so that it builds with the module's
-		// own requirements.
 		dir := t.TempDir()
 		file, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "overlay.json")
 		require.NoError(t, os.WriteFile(file, []byte(program), 0o600))
-		name := fmt.Sprintf("examples/readme%d", i)
-		replace, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, name, "main.go"): file}})
+		// An overlay puts the program in the place of this package, without writing there. So it builds with the
+		// requirements of this module, as it is.
+		replace := make(map[string]string)
+		for _, name := range own {
+			replace[filepath.Join(here, name)] = "" // not there
+		}
+		replace[filepath.Join(here, "main.go")] = file
+		b, err := json.Marshal(map[string]any{"Replace": replace})
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(overlay, replace, 0o600))
+		require.NoError(t, os.WriteFile(overlay, b, 0o600))
 
 		gofmt, err := exec.Command("gofmt", "-l", file).CombinedOutput()
 		require.NoError(t, err, "gofmt of block %d: %s", i, gofmt)
 		assert.Empty(t, string(gofmt), "block %d is not formatted", i)
 		for _, args := range [][]string{
-			{"build", "-overlay", overlay, "-o", filepath.Join(dir, "program"), "./" + name},
-			{"vet", "-overlay", overlay, "./" + name},
+			{"build", "-overlay", overlay, "-o", filepath.Join(dir, "program"), "."},
+			{"vet", "-overlay", overlay, "."},
 		} {
-			cmd := exec.Command("go", args...)
-			cmd.Dir = root
-			out, err := cmd.CombinedOutput()
+			out, err := exec.Command("go", args...).CombinedOutput()
 			assert.NoError(t, err, "go %s, block %d:\n%s", args[0], i, out)
 		}
 	}
+}
+
+// The README tells every promise of package conn, in its words, with a test that proves it.
+func TestReadmeTellsEveryPromise(t *testing.T) {
+	_, text, ok := strings.Cut(document(t, "conn/doc.go"), "// # Promises\n")
+	require.True(t, ok)
+	text, _, _ = strings.Cut(text, "// #")
+	var promises []string
+	for _, item := range strings.Split(text, "//   - ")[1:] {
+		promises = append(promises, strings.Join(strings.Fields(strings.ReplaceAll(item, "//", " ")), " "))
+	}
+	require.NotEmpty(t, promises)
+
+	var told []string
+	row := regexp.MustCompile("(?m)^\\| (.*?) \\| `(?:Test|Fuzz)\\w+`.* \\|$")
+	for _, m := range row.FindAllStringSubmatch(document(t, "README.md"), -1) {
+		told = append(told, m[1])
+	}
+	assert.Equal(t, promises, told)
 }
 
 // The commands of the README name packages that are there, and flags that the echo server has.
