@@ -95,16 +95,18 @@ func (ln *Listener) Release() {
 }
 
 // admit reports whether there is room for one more. If not, Release queues the acceptor.
-func (ln *Listener) admit() bool {
-	if ln.cfg.MaxConns == 0 || ln.Len() < ln.cfg.MaxConns {
-		return true
-	}
-	// First the flag, then the look; Release does it the other way round.
+func (ln *Listener) admit() bool { return ln.room() || ln.roomAfterAll() }
+
+func (ln *Listener) room() bool { return ln.cfg.MaxConns == 0 || ln.Len() < ln.cfg.MaxConns }
+
+// roomAfterAll asks for word of the next Release, unless there was one since room was asked. First the flag, then the
+// look; Release does it the other way round, so one of the two sees the other.
+func (ln *Listener) roomAfterAll() bool {
 	ln.full.Store(true)
-	return ln.Len() < ln.cfg.MaxConns && ln.full.CompareAndSwap(true, false)
+	return ln.room() && ln.full.CompareAndSwap(true, false)
 }
 
-// Close stops accepting: when it returns, new clients are refused. Connections that Accept has not got yet are reset;
+// Close stops accepting: when it returns, new clients are refused. Connections that Accept has not got yet end;
 // the others live on. A second Close returns the same.
 func (ln *Listener) Close() error {
 	ln.close.Do(func() {
@@ -134,14 +136,15 @@ func (a *Accepted) Loop() *Loop { return a.loop }
 // Remote returns who connected; it is zero for unix-domain sockets.
 func (a *Accepted) Remote() netip.AddrPort { return a.remote }
 
-// Reject resets the connection, and makes room for another. It does nothing if it was opened or rejected before.
+// Reject closes the connection, and makes room for another. It does nothing if it was opened or rejected before.
 func (a *Accepted) Reject() {
 	if a.giveUp() {
 		a.ln.Release()
 	}
 }
 
-// giveUp resets the connection, if that is still to be done here.
+// giveUp closes the connection, if that is still to be done here. It does so in order: a reset might reach a client
+// that is still about to connect, and look like a refusal.
 func (a *Accepted) giveUp() bool {
 	if a.number == 0 {
 		return false
@@ -149,7 +152,7 @@ func (a *Accepted) giveUp() bool {
 	fd := a.fd()
 	a.number = 0
 	a.loop.load.Add(-1)
-	_ = closeSocket(fd, true)
+	_ = closeSocket(fd, false)
 	return true
 }
 

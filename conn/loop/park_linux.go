@@ -80,21 +80,15 @@ func (p *poller) arm(next int64) {
 	}
 }
 
-// block is park without the runtime's help.
+// block is park without the runtime's help. If a signal ends the wait, the loop comes back, with the time that is left.
 func (p *poller) block(next int64) {
 	p.n, p.next = 0, 0
 	if !p.loop.sleep() {
 		p.poll()
 		return
 	}
-	for {
-		n, errno := p.sys.wait(p.ep, p.events[:], milliseconds(next, p.loop.timers.clock()))
-		if errno == unix.EINTR {
-			continue // with the time that is left
-		}
-		p.n = max(n, 0)
-		return
-	}
+	n, _ := p.sys.wait(p.ep, p.events[:], milliseconds(next, p.loop.timers.clock()))
+	p.n = max(n, 0)
 }
 
 // milliseconds is how long to wait until next, rounded up: it is never too early.

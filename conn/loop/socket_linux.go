@@ -30,7 +30,7 @@ func (s *Socket) Open(a *Accepted, owner Owner) error {
 	s.slot = index
 	// Register first: what has come before is reported then, and nothing can come unseen.
 	if err := l.poller.add(fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP, index, gen); err != nil {
-		_ = s.giveUp(true)
+		_ = s.giveUp(false)
 		return err
 	}
 	owner.Connected()
