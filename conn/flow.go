@@ -29,10 +29,7 @@ func (c *Conn) crossing() {
 
 // startThrottle refuses sends from now on: what a notice forbids begins with its cause.
 func (c *Conn) startThrottle() {
-	if c.flags.has(flagUnwriteable) {
-		return
-	}
-	c.flags.set(flagUnwriteable)
+	c.flags.set(flagUnwriteable) // it was not: a refused Send does not get here
 	c.throttle.count++
 	c.throttle.since = c.now
 	c.notify(noticeThrottled, 0, nil)
