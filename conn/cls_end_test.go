@@ -130,6 +130,24 @@ func TestCLS19_CloseAndAbortBeforeALayerIsReady(t *testing.T) {
 		assert.Equal(t, 1, s.layers[0].closes)
 		assert.Equal(t, "", s.Wire())
 	}
+	t.Run("ready, but not told yet", func(t *testing.T) {
+		for _, abort := range []bool{false, true} {
+			s := newScene(t)
+			s.open(conn.Config{Layers: []interceptor.Factory{s.layer("hello", hello)}}, conntest.Manual())
+			s.Settle()
+			s.Feed("OK")
+			s.Do(func(c *conn.Conn) {
+				require.True(t, s.Driver().Pending(), "OnConnected is due")
+				if abort {
+					c.Abort(errEnough)
+				} else {
+					c.Close()
+				}
+			})
+			s.Settle()
+			s.want("never both", "OnConnectFailed...")
+		}
+	})
 }
 
 func TestCLS20_PartingBytesBeforeFIN(t *testing.T) {

@@ -206,6 +206,20 @@ func TestCLS7_CloseDeliversWhatWasRead(t *testing.T) {
 	s.FeedEOF()
 	s.want("in order", "OnEOF", "OnClosed")
 	assert.NoError(t, s.ends.closed)
+
+	t.Run("also when the peer's end is known before", func(t *testing.T) {
+		s := newScene(t)
+		s.once("OnReceived", (*conn.Conn).Close)
+		s.rec.Return = func(*conn.Conn, []byte) error { return conn.Yield }
+		s.open(conn.Config{Split: frame.Fixed(4)}, conntest.Manual())
+		s.Settle()
+		s.Feed("AAAABBBBCCCC")
+		s.FeedEOF()
+		s.Settle()
+		s.want("all of it, then the end", "OnConnected", `OnReceived "AAAA"`, `OnReceived "BBBB"`, `OnReceived "CCCC"`,
+			"OnEOF", "OnClosed")
+		assert.NoError(t, s.ends.closed)
+	})
 }
 
 func TestCLS8_CloseInTheMiddleOfThePeersStream(t *testing.T) {

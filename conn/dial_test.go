@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/galago-go/galago/conn"
 	"github.com/galago-go/galago/conn/conntest"
+	"github.com/galago-go/galago/conn/frame"
 	"github.com/galago-go/galago/interceptor"
 )
 
@@ -27,6 +29,35 @@ func connectError(t *testing.T, err error, stage conn.Stage) *conn.ConnectError 
 	assert.Equal(t, stage == conn.StageTimeout, failed.Timeout())
 	assert.Equal(t, stage == conn.StageClosed, errors.Is(err, net.ErrClosed))
 	return failed
+}
+
+func TestDIAL1_BothSidesAreConnected(t *testing.T) {
+	client, server := newScene(t), newScene(t)
+	for _, s := range []*scene{client, server} {
+		s.on("OnConnected", func(c *conn.Conn) { assert.True(t, c.IsWriteable()) })
+	}
+	openDuo(t, client, server, conn.Config{}, conn.Config{}, 1<<16, 1<<16).run()
+	client.want("once", "OnConnected")
+	server.want("once", "OnConnected")
+}
+
+func TestDIAL2_AHundredRounds(t *testing.T) {
+	const rounds = 100
+	client, server := newScene(t), newScene(t)
+	ping := func(c *conn.Conn) { client.send(c, "Ping") }
+	client.on("OnConnected", ping)
+	client.on(`OnReceived "Pong"`, func(c *conn.Conn) {
+		if client.count("OnReceived") < rounds {
+			ping(c)
+		}
+	})
+	server.on(`OnReceived "Ping"`, func(c *conn.Conn) { server.send(c, "Pong") })
+	cfg := conn.Config{Split: frame.Fixed(4)}
+	openDuo(t, client, server, cfg, cfg, 1<<16, 1<<16).run()
+	assert.Equal(t, strings.Repeat("Pong", rounds), client.rec.Received())
+	assert.Equal(t, strings.Repeat("Ping", rounds), server.rec.Received())
+	assert.Equal(t, rounds, client.count("OnReceived"))
+	assert.Equal(t, rounds, server.count("OnReceived"))
 }
 
 func TestDIAL4_NobodyListens(t *testing.T) {
@@ -139,6 +170,20 @@ func TestDIAL11_CloseAndAbortWhileConnecting(t *testing.T) {
 			s.want("what the attempts still say is too late")
 		})
 	}
+	t.Run("an attempt that succeeds before that is told", func(t *testing.T) {
+		s := newScene(t)
+		s.on("OnEvent", (*conn.Conn).Close)
+		s.open(conn.Config{}, conntest.Dialed(), conntest.Manual())
+		s.Connecting(1)
+		s.Turn()
+		s.want("closed", "OnEvent conn.Connecting{1}")
+		s.Driver().Connecting(2)
+		s.Driver().Failed(conn.StageDial, syscall.ECONNREFUSED)
+		s.Driver().Connected()
+		s.Settle()
+		s.want("is too late, too", "OnConnectFailed...")
+		connectError(t, s.ends.failed, conn.StageClosed)
+	})
 }
 
 func TestDIAL12_SendWhileConnecting(t *testing.T) {

@@ -108,7 +108,6 @@ func TestExpireComesAfterReading(t *testing.T) {
 	})
 }
 
-// years is d times n, for spans that time.Duration has no words for.
 const year = 365*24*time.Hour + 6*time.Hour
 
 func TestDeadlinesFromMillisecondsToYears(t *testing.T) {

@@ -263,7 +263,11 @@ func TestLAY5_AFailingLayerWithoutLastWords(t *testing.T) {
 	t.Run("Abort in a write that the layer hears of", func(t *testing.T) {
 		s := newScene(t)
 		s.open(conn.Config{Layers: []interceptor.Factory{s.layer("a", func(a *sceneLayer) {
-			a.onWrote = func(interceptor.Link, int, int) { s.Conn().Abort(errEnough) }
+			a.onWrote = func(l interceptor.Link, _, _ int) {
+				s.Conn().Abort(errEnough)
+				l.Raise("too late")
+				l.End(errPart)
+			}
 		})}})
 		s.doSend("x")
 		s.want("over", "OnConnected", "OnSent 1", "OnClosed...")

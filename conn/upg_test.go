@@ -153,6 +153,17 @@ func TestUPG3_UpgradeIsRefusedWhileASendIsUnsettled(t *testing.T) {
 	s.Feed("STARTTLS\r\n")
 	assert.Equal(t, "220 go\r\n", s.Wire(), "in clear text")
 	s.want("accepted in OnSent", "OnConnected", `OnReceived "STARTTLS"`, "OnSent 1", "OnEvent conn.Upgraded")
+
+	t.Run("written is not told", func(t *testing.T) {
+		s := openScene(t, conn.Config{})
+		s.Do(func(c *conn.Conn) {
+			s.send(c, "220 go\r\n")
+			c.Flush()
+			require.Equal(t, "220 go\r\n", s.Wire())
+			assert.Equal(t, 1, upgradeError(t, c.Upgrade(s.layer("secret", nil))).Unsent)
+		})
+		s.Do(func(c *conn.Conn) { assert.NoError(t, c.Upgrade(s.layer("secret", nil))) })
+	})
 }
 
 func TestUPG4_WhileUpgrading(t *testing.T) {
@@ -250,6 +261,14 @@ func TestUPG5_AnUpgradeThatFails(t *testing.T) {
 		s.want("cut short", "OnClosed...")
 		assertClosed(t, s.ends.closed, conn.CauseTruncated)
 	})
+	t.Run("the peer ends, and there was a layer before", func(t *testing.T) {
+		s := newScene(t)
+		s.open(conn.Config{Layers: []interceptor.Factory{s.layer("first", nil)}})
+		s.Do(func(c *conn.Conn) { require.NoError(t, c.Upgrade(s.layer("secret", secret("HI", "OK")))) })
+		s.FeedEOF()
+		s.want("cut short", "OnConnected", "OnClosed...")
+		assertClosed(t, s.ends.closed, conn.CauseTruncated)
+	})
 }
 
 func TestUPG6_UpgradeInEveryOtherState(t *testing.T) {
@@ -332,6 +351,15 @@ func TestUPG7_CloseAndAbortWhileUpgrading(t *testing.T) {
 		require.Equal(t, 1, s.count("OnClosed"))
 		assert.Zero(t, s.count("OnEvent"))
 	})
+	t.Run("Close between ready and told", func(t *testing.T) {
+		s := openScene(t, conn.Config{}, conntest.Manual())
+		s.Settle()
+		s.Do(func(c *conn.Conn) { require.NoError(t, c.Upgrade(s.layer("secret", nil))); c.Close() })
+		s.Settle()
+		s.FeedEOF()
+		s.Settle()
+		s.want("no Upgraded", "OnConnected", "OnEOF", "OnClosed")
+	})
 	t.Run("Abort", func(t *testing.T) {
 		s := prepare(t)
 		s.Do(func(c *conn.Conn) { c.Abort(errEnough) })
@@ -370,6 +398,8 @@ func TestUPG8_ALayerThatIsReadyAtOnce(t *testing.T) {
 	require.True(t, ok)
 	assert.Same(t, layer, found)
 	assert.Equal(t, 1, s.count("OnConnected"))
+	s.Advance(time.Hour)
+	s.want("StartTimeout ended with it")
 
 	t.Run("twice", func(t *testing.T) {
 		s.Do(func(c *conn.Conn) { require.NoError(t, c.Upgrade(s.layer("second", wrapper("[", "]")))) })
