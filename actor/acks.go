@@ -81,10 +81,3 @@ func (p *ackPool) put(as *acks) {
 		p.free = append(p.free, as)
 	}
 }
-
-// drop takes back a list whose Writes will not be settled any more.
-func (p *ackPool) drop(as *acks) {
-	clear(as.list)
-	as.list, as.head = as.list[:0], 0
-	p.put(as)
-}

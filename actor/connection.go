@@ -26,7 +26,7 @@ type connection struct {
 
 	phase phase
 	facts facts
-	tries uint8 // times that a stop broke off
+	tries uint8 // times that a broken stop was taken up again
 
 	socket loop.Socket
 	driver conn.Driver
@@ -49,7 +49,7 @@ const (
 )
 
 // facts outlive a call.
-type facts uint8
+type facts uint16
 
 func (f facts) has(x facts) bool { return f&x != 0 }
 
@@ -225,7 +225,7 @@ func (c *connection) PostSystemMessage(msg any) {
 	case mailOpen:
 		c.wake()
 	case mailClosed:
-		c.refuseSystem(msg)
+		c.refuseSystem(c.self(), msg)
 	}
 }
 
@@ -265,13 +265,13 @@ func (c *connection) took(state mailState, msgs ...any) {
 		c.wake()
 	case mailClosed:
 		for _, msg := range msgs {
-			c.refuse(msg)
+			c.refuse(c.self(), msg)
 		}
 	}
 }
 
 // refuse answers a message that the actor will never see. Any goroutine may call it, once the mailbox is closed.
-func (c *connection) refuse(msg any) {
+func (c *connection) refuse(self *proto.PID, msg any) {
 	sys := c.kind.sup.net.sys
 	_, inner, sender := proto.UnwrapEnvelope(msg)
 	if w, ok := inner.(*Write); ok && w.Ack != nil && sender != nil {
@@ -280,13 +280,13 @@ func (c *connection) refuse(msg any) {
 		}
 		return
 	}
-	sys.DeadLetter.SendUserMessage(c.self(), msg)
+	sys.DeadLetter.SendUserMessage(self, msg)
 }
 
 // refuseSystem drops a system message that came too late. A Watch is answered: with Terminated, by the dead letters.
-func (c *connection) refuseSystem(msg any) {
+func (c *connection) refuseSystem(self *proto.PID, msg any) {
 	if _, ok := msg.(*proto.Watch); ok {
-		c.kind.sup.net.sys.DeadLetter.SendSystemMessage(c.self(), msg)
+		c.kind.sup.net.sys.DeadLetter.SendSystemMessage(self, msg)
 	}
 }
 

@@ -17,9 +17,11 @@ import (
 type ListenConfig struct {
 	Conn     conn.Config
 	Socket   loop.Options
-	Network  string              // "tcp", "tcp4", "tcp6" or "unix"; if empty, "tcp"
-	MaxConns int                 // at this number accepting waits; if zero, 100,000
-	Props    []proto.PropsOption // for each actor; producer, mailbox, dispatcher and spawner are ours
+	Network  string // "tcp", "tcp4", "tcp6" or "unix"; if empty, "tcp"
+	MaxConns int    // at this number accepting waits; if zero, 100,000
+	// Props are options for each actor, such as receiver middleware, which costs an allocation for every message. The
+	// producer, the mailbox, the dispatcher, the spawner and the guardian are ours.
+	Props []proto.PropsOption
 }
 
 const defaultMaxConns = 100_000
@@ -58,7 +60,7 @@ func (ln *Listener) Addr() net.Addr { return ln.inner.Addr() }
 func (ln *Listener) Len() int { return ln.inner.Len() }
 
 // Close stops accepting: when it returns, new clients are refused. Those that have connected, but have no actor yet,
-// are reset; the others live on. A second Close returns the same.
+// are closed or reset; the others live on. A second Close returns the same.
 func (ln *Listener) Close() error {
 	ln.net.forget(ln)
 	return ln.inner.Close()
@@ -68,7 +70,7 @@ func (ln *Listener) Close() error {
 // returns, clients can connect.
 //
 // newActor is called on an event loop, for every connection, and again for each restart; it must return a fresh value,
-// or one whose last connection has ended. A connection for which it returns nil or panics is reset. newActor may come
+// or one whose last connection has ended. A connection for which it returns nil or panics is closed. newActor may come
 // once more for each loop while Close is being called.
 //
 // The error names every value that cannot work; after Shutdown it matches [net.ErrClosed].
@@ -103,7 +105,7 @@ func (n *Network) Listen(ctx context.Context, addr string, newActor func() Actor
 		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("actor: listen at %s: %w", addr, err)
+		return nil, fmt.Errorf("actor: %w", err)
 	}
 	ln := &Listener{net: n, inner: inner}
 	if !n.remember(ln) {
@@ -145,7 +147,7 @@ func (k *kind) produce() proto.Actor {
 	return t.current
 }
 
-// accept makes an actor of a connection. What is not opened when it returns is reset.
+// accept makes an actor of a connection. What is not opened when it returns is closed.
 func (k *kind) accept(a *loop.Accepted) {
 	k.door = a.Listener()
 	c := &connection{kind: k}
@@ -155,7 +157,6 @@ func (k *kind) accept(a *loop.Accepted) {
 	}
 	c.driver.Init(c, &c.socket, k.cfg)
 	if err := k.sup.spawn(c); err != nil {
-		c.Actor.base().c.CompareAndSwap(c, nil)
 		if err != errShutdown {
 			k.sup.net.logRefused(a.Remote().String(), err)
 		}
@@ -210,7 +211,7 @@ func (c *connection) succeed() {
 // logRefused reports that a connection got no actor.
 func (n *Network) logRefused(who string, err error) {
 	if p, ok := err.(*PanicError); ok {
-		n.logPanic(nil, "in newActor or Props, for "+who, p)
+		n.logPanic("newActor or ListenConfig.Props, for "+who, p)
 		return
 	}
 	n.log.LogAttrs(context.Background(), slog.LevelError, "a connection gets no actor",

@@ -22,6 +22,7 @@ type Network struct {
 	own      bool // sys is ours
 	strategy proto.SupervisorStrategy
 	log      *slog.Logger
+	grace    time.Duration // abortGrace, unless a test cannot wait for so long
 	sups     []*supervisor // one for each loop
 
 	closing  atomic.Bool // Shutdown was called
@@ -45,8 +46,9 @@ type Config struct {
 	// It decides on one connection, whatever it says of others; Escalate, or a panic of its own, means Stop.
 	Strategy proto.SupervisorStrategy
 
-	// Logger gets what no connection can tell, such as a panic in newActor or Stopping, a listener without descriptors,
-	// or a stall; if nil, the actor system's. Its handler is called on event loops and must not block.
+	// Logger gets every panic, with its stack, and what no connection can tell: that newActor made none, that a listener
+	// has no descriptors, that a turn took too long. If nil, it is the actor system's. Its handler is called on event
+	// loops and must not block.
 	Logger *slog.Logger
 
 	StallWarning time.Duration // log a turn that holds its loop up longer; if zero, 100 ms
@@ -72,7 +74,7 @@ func New(sys *proto.ActorSystem, cfg Config) (*Network, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	n := &Network{sys: sys, strategy: cfg.Strategy, log: cfg.Logger, down: make(chan struct{})}
+	n := &Network{sys: sys, strategy: cfg.Strategy, log: cfg.Logger, grace: abortGrace, down: make(chan struct{})}
 	if n.strategy == nil {
 		n.strategy = stopAlways
 	}
@@ -104,7 +106,10 @@ func newSystem(log *slog.Logger) *proto.ActorSystem {
 	if log != nil {
 		handler = atLeast{log.Handler(), slog.LevelWarn}
 	}
-	return proto.NewActorSystem(proto.WithLoggerFactory(func(*proto.ActorSystem) *slog.Logger { return slog.New(handler) }))
+	return proto.NewActorSystem(
+		proto.WithLoggerFactory(func(*proto.ActorSystem) *slog.Logger { return slog.New(handler) }),
+		// Dead letters are counted, by a goroutine that lives for so long, though they are not logged.
+		proto.WithDeadLetterThrottleInterval(10*time.Millisecond))
 }
 
 // atLeast is a handler that passes on what is important enough.
@@ -146,10 +151,10 @@ func (n *Network) stalled(t loop.Task, d time.Duration) {
 
 // panicked is told by a loop of a panic that should have been contained. The task gets no more turns.
 func (n *Network) panicked(t loop.Task, value any, stack []byte) {
-	n.logPanic(nil, "BUG: out of the turn of "+fmt.Sprint(t), &PanicError{value, stack})
+	n.logPanic("BUG: the turn of "+fmt.Sprint(t), &PanicError{value, stack})
 	if c, ok := t.(*connection); ok && c.phase != gone {
 		c.guarded(c.abandon)
-		for c.bury() {
+		for c.bury(c.self()) {
 		}
 	}
 }

@@ -49,41 +49,50 @@ func (n *Network) isDown() bool {
 
 // end ends all connections, and then what served them.
 func (n *Network) end(ctx context.Context) error {
-	var late error
-	if ctx.Err() == nil {
+	late := ctx.Err()
+	if late == nil {
 		for _, s := range n.sups {
 			s.end(func(p proto.Process, pid *proto.PID) { p.SendUserMessage(pid, new(Close)) })
 		}
 		late = n.wait(ctx)
-	} else {
-		late = ctx.Err()
 	}
 	if late != nil {
 		n.aborting.Store(true)
 		for _, s := range n.sups {
 			s.end(func(p proto.Process, pid *proto.PID) { p.SendSystemMessage(pid, stopMessage) })
 		}
-		grace, cancel := context.WithTimeout(context.Background(), abortGrace)
+		grace, cancel := context.WithTimeout(context.Background(), n.grace)
 		defer cancel()
 		if n.wait(grace) != nil {
 			return errors.Join(late, fmt.Errorf("actor: %d connections did not end in %v: a callback blocks their event loop",
-				n.left(), abortGrace))
+				n.left(), n.grace))
 		}
 	}
-	n.finish.Do(n.stop)
-	<-n.down
-	return errors.Join(late, n.err)
+	n.finish.Do(func() { go n.stop() })
+	select {
+	case <-n.down:
+		return errors.Join(late, n.err)
+	case <-ctx.Done():
+	}
+	select {
+	case <-n.down:
+		return errors.Join(late, n.err)
+	case <-time.After(n.grace):
+		return errors.Join(ctx.Err(), fmt.Errorf("actor: an event loop did not end in %v: newActor blocks it", n.grace))
+	}
 }
 
-// wait waits until no connection is left.
+// wait waits until no connection is left, or ctx ends.
 func (n *Network) wait(ctx context.Context) error {
 	for _, s := range n.sups {
 		select {
 		case <-s.empty:
+			continue
+		default:
+		}
+		select {
+		case <-s.empty:
 		case <-ctx.Done():
-			if n.left() == 0 {
-				continue
-			}
 			return ctx.Err()
 		}
 	}

@@ -19,8 +19,8 @@ var (
 	errShutdown = fmt.Errorf("actor: the network was shut down: %w", net.ErrClosed)
 )
 
-// maxTries is how often a stop that breaks off is taken up again. User code breaks it off once in each callback at
-// most; middleware may do so for ever.
+// maxTries is how often a stop that breaks off is taken up again once the connection's last callback was made. The
+// actor can break it off twice at most; middleware may do so for ever.
 const maxTries = 8
 
 // stop lets Proto.Actor stop the actor, now.
@@ -41,10 +41,12 @@ func (c *connection) receiveLast(ctx proto.Context) {
 		c.endConn(c.turns())
 		c.facts |= factStopping
 	case *proto.Stopped:
-		if c.facts.has(factStopped) {
-			return
+		if !c.facts.has(factStopped) {
+			c.facts |= factStopped
+			c.guarded(func() { c.Actor.Receive(ctx) })
 		}
-		c.facts |= factStopped
+		c.part() // before watchers hear of the end
+		return
 	case *proto.Terminated:
 		if m.Who == ctx.Self() { // see complete
 			return
@@ -87,7 +89,7 @@ func (c *connection) cause() (conn.Cause, error) {
 func (c *connection) complete(t *turns) {
 	ctx, _ := c.inv.(proto.Context)
 	c.endConn(t)
-	switch {
+	switch c.tries++; {
 	case c.tries > maxTries:
 		c.abandon()
 	case !c.facts.has(factStopping):
@@ -110,12 +112,12 @@ func (c *connection) complete(t *turns) {
 
 // abandon ends an actor that Proto.Actor could not bring to its end. Its parent hears of it; watchers do not.
 func (c *connection) abandon() {
-	self, net := c.self(), c.kind.sup.net
+	self, n := c.self(), c.kind.sup.net
 	if c.driver.Conn().State() != conn.StateClosed {
 		_ = c.socket.Close(true) // the Driver could not
 	}
 	if self != nil {
-		net.sys.ProcessRegistry.Remove(self)
+		n.sys.ProcessRegistry.Remove(self)
 		c.kind.sup.PostSystemMessage(&proto.Terminated{Who: self})
 	}
 	c.phase, c.facts = stopping, c.facts|factStopped
@@ -146,38 +148,34 @@ func (c *connection) leave() {
 	if c.driver.Conn().State() != conn.StateClosed {
 		_ = c.socket.Close(true)
 	}
-	c.freeSlot()
-	c.Actor.base().c.CompareAndSwap(c, nil)
-	c.Actor, c.died = nil, nil // whoever keeps the PID keeps this connection, but no more
-	if c.acks != nil {
-		c.turns().acks.drop(c.acks)
-		c.acks = nil
-	}
+	c.part()
+	c.Actor, c.acks, c.died = nil, nil, nil // whoever keeps the PID keeps this connection, but no more
 }
 
-// freeSlot makes room for another connection at the listener, once.
-func (c *connection) freeSlot() {
+// part makes room for another connection at the listener, and lets the user's value be given to another one.
+func (c *connection) part() {
 	if c.facts.has(factSlot) {
 		c.facts &^= factSlot
 		c.kind.door.Release()
 	}
+	c.Actor.base().c.CompareAndSwap(c, nil)
 }
 
 // buriedPerTurn is how many messages of an actor that is gone are passed on in one turn.
 const buriedPerTurn = 256
 
-// bury passes on what was left in the mailbox, and reports whether there is more.
-func (c *connection) bury() (more bool) {
+// bury passes on what was left in the mailbox of self, and reports whether there is more.
+func (c *connection) bury(self *proto.PID) (more bool) {
 	c.guarded(func() {
 		for msg, ok := c.mail.nextSystem(); ok; msg, ok = c.mail.nextSystem() {
-			c.refuseSystem(msg)
+			c.refuseSystem(self, msg)
 		}
-		for range buriedPerTurn {
+		for n := 0; n < buriedPerTurn || c.kind.sup.net.closing.Load(); n++ { // a loop that closes drops its tasks
 			msg, ok := c.mail.next()
 			if !ok {
 				break
 			}
-			c.refuse(msg)
+			c.refuse(self, msg)
 		}
 	})
 	if c.mail.hasSystem() || c.mail.hasUser() {

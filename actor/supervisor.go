@@ -50,32 +50,42 @@ func newSupervisor(n *Network, l *loop.Loop) *supervisor {
 	return s
 }
 
-// spawn makes c an actor. It is guarded, for options of the user run in it.
+// spawn makes c an actor. It is guarded, for options of the user run in it; only runtime.Goexit passes, when all is
+// cleaned up.
 func (s *supervisor) spawn(c *connection) (err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ending {
-		return errShutdown
-	}
 	name := s.net.sys.ProcessRegistry.NextId()
 	spawned := false
 	defer func() {
-		s.turns.making = nil
 		if spawned {
 			return
 		}
 		if r := recover(); r != nil {
 			err = caught(r)
 		}
-		// It may be in the registry, for everybody to see, though nobody will ever take its mail.
-		s.net.sys.ProcessRegistry.Remove(s.net.sys.NewLocalPID(s.ctx.Self().Id + "/" + name))
+		pid := s.net.sys.NewLocalPID(s.ctx.Self().Id + "/" + name)
+		if err != proto.ErrNameExists && err != errShutdown {
+			// It may be in the registry, for everybody to see, though nobody will ever take its mail.
+			s.net.sys.ProcessRegistry.Remove(pid)
+		}
 		c.mail.close()
-		c.bury()
+		for c.bury(pid) {
+		}
+		c.Actor.base().c.CompareAndSwap(c, nil)
 	}()
-	s.turns.making = c
-	if _, err = s.ctx.SpawnNamed(c.kind.props, name); err == nil {
-		spawned = true
+	err = s.spawnNamed(c, name)
+	spawned = err == nil
+	return err
+}
+
+func (s *supervisor) spawnNamed(c *connection, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending {
+		return errShutdown
 	}
+	s.turns.making = c
+	defer func() { s.turns.making = nil }()
+	_, err := s.ctx.SpawnNamed(c.kind.props, name)
 	return err
 }
 
@@ -95,7 +105,7 @@ func (s *supervisor) handle(msg any) {
 	whole := false
 	defer func() {
 		if !whole {
-			s.net.logPanic(nil, "in a supervisor", caught(recover()))
+			s.net.logPanic(s.String(), caught(recover()))
 		}
 	}()
 	switch msg.(type) {
@@ -198,7 +208,7 @@ func (s *supervisor) HandleFailure(sys *proto.ActorSystem, _ proto.Supervisor, c
 	whole := false
 	defer func() {
 		if !whole {
-			s.net.logPanic(nil, "in Config.Strategy, which decided on "+child.Id, caught(recover()))
+			s.net.logPanic("Config.Strategy, deciding on "+child.Id, caught(recover()))
 			v.StopChildren(child)
 		}
 	}()
@@ -245,15 +255,11 @@ func (v *verdict) tell(msg any, pids []*proto.PID) {
 	}
 }
 
-// logPanic reports a panic that no callback can tell of. c is nil if it was not in a connection's actor.
-func (n *Network) logPanic(c *connection, where string, p *PanicError) {
+// logPanic reports a panic, and who panicked.
+func (n *Network) logPanic(who string, p *PanicError) {
 	defer func() { _ = recover() }() // of the handler that should have taken note
-	var who string
-	if c != nil {
-		who = c.String()
-	}
-	n.log.LogAttrs(context.Background(), slog.LevelError, "panic "+where,
-		slog.String("actor", who), slog.Any("value", p.Value), slog.String("stack", string(p.Stack)))
+	n.log.LogAttrs(context.Background(), slog.LevelError, "panic",
+		slog.String("in", who), slog.Any("value", p.Value), slog.String("stack", string(p.Stack)))
 }
 
 // String names the actor, where a long turn is reported.

@@ -58,7 +58,7 @@ func (c *connection) run(t *turns, cur *any) {
 		c.tell(t, cur, n)
 		open = c.system(t, cur)
 	}
-	if open && d.Reads() {
+	if open && !d.Done() && d.Reads() {
 		c.read(t, cur)
 		open = c.system(t, cur)
 	}
@@ -70,6 +70,9 @@ func (c *connection) run(t *turns, cur *any) {
 		*cur = msg
 		c.inv.InvokeUserMessage(msg)
 		open = c.system(t, cur)
+	}
+	if c.phase == gone {
+		return
 	}
 	*cur = nil
 	d.End()
@@ -130,13 +133,11 @@ func (c *connection) handle(t *turns, cur *any, msg any) {
 	case *proto.Stop:
 		c.stop(t, cur, msg)
 	case *proto.Restart:
-		switch {
-		case c.phase != alive: // it would bring the actor back to life
-		case c.driver.Done():
-			c.stop(t, cur, stopMessage) // nothing is left for a successor
-		default:
-			c.inv.InvokeSystemMessage(msg)
+		if c.driver.Done() { // nothing is left for a successor; a stop that goes on must not be undone
+			c.stop(t, cur, stopMessage)
+			return
 		}
+		c.inv.InvokeSystemMessage(msg)
 	case *proto.Terminated:
 		c.inv.InvokeSystemMessage(msg)
 		if c.phase == stopping { // it may have been the last child that the stop waited for
@@ -149,15 +150,12 @@ func (c *connection) handle(t *turns, cur *any, msg any) {
 
 // broke cleans up after a turn that a panic or runtime.Goexit broke off while cur was handled. It runs deferred.
 func (c *connection) broke(cur any, p *PanicError) {
+	c.kind.sup.net.logPanic(c.String(), p)
 	switch {
 	case c.phase != alive:
-		c.kind.sup.net.logPanic(c, "while it stopped", p)
-		c.facts |= factBroken // in a turn of its own, for user code may break that off, too
-		c.tries++
+		c.facts |= factBroken // to be completed in a turn of its own, for user code may break that off, too
 	case c.driver.Done():
-		// The last callback failed, so that no other can tell. Nobody is asked, for there is nothing left to decide.
-		c.kind.sup.net.logPanic(c, "in its last callback", p)
-		c.mail.postSystem(stopMessage, false)
+		c.mail.postSystem(stopMessage, false) // it was in the last callback: there is nothing left to decide
 	case lifecycle(cur):
 		c.died = p
 		c.mail.postSystem(stopMessage, false)
@@ -201,7 +199,7 @@ func (c *connection) guarded(f func()) {
 	whole := false
 	defer func() {
 		if !whole {
-			c.kind.sup.net.logPanic(c, "at its end", caught(recover()))
+			c.kind.sup.net.logPanic(c.String(), caught(recover()))
 		}
 	}()
 	f()
@@ -211,7 +209,7 @@ func (c *connection) guarded(f func()) {
 // rest leaves the turn, and reports whether another one is wanted.
 func (c *connection) rest() (more bool) {
 	if c.phase == gone {
-		return c.bury()
+		return c.bury(c.self())
 	}
 	c.socket.SetDeadline(c.driver.Deadline())
 	if c.mail.hasSystem() || c.facts.has(factBroken) {

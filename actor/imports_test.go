@@ -1,0 +1,29 @@
+package actor
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestImports keeps the arrows of the module pointing one way: of our own packages, actor may import those below it,
+// and of Proto.Actor nothing but its actors.
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, ".").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	const module, proto = "github.com/galago-go/galago/", "github.com/asynkron/protoactor-go/"
+	allowed := map[string]bool{
+		module + "conn": true, module + "conn/loop": true, module + "interceptor": true, proto + "actor": true,
+	}
+	for path := range strings.FieldsSeq(string(out)) {
+		if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") && !allowed[path] {
+			t.Errorf("actor imports %s", path)
+		}
+		switch path {
+		case "syscall", "unsafe", "reflect":
+			t.Errorf("actor imports %s: that is for package loop", path)
+		}
+	}
+}
