@@ -18,9 +18,6 @@ func (d *Driver) Init(h Handler, b Backend, cfg *Config) {
 // Conn returns the owner's side.
 func (d *Driver) Conn() *Conn { return &d.c }
 
-// Replace makes h the handler from the next callback on, as a restarted owner needs. The stream goes on.
-func (d *Driver) Replace(h Handler) { d.c.h = h }
-
 // Connecting notes, between turns, that so many addresses are being tried.
 func (d *Driver) Connecting(inflight int) {
 	d.c.input1(notice{kind: noticeEvent, value: Connecting{inflight}})
@@ -56,7 +53,7 @@ func (c *Conn) input1(n notice) {
 }
 
 // Begin starts a turn at now. Inputs become notices; the notices there are now belong to this turn, later ones to the
-// next. The turn borrows m. A second Begin in the same turn makes all there are now belong to it.
+// next. The turn borrows m; now is not the zero Time. A second Begin in the same turn makes all there are now belong to it.
 func (d *Driver) Begin(now time.Time, m *Memory) {
 	c := &d.c
 	c.m = m

@@ -8,6 +8,7 @@ const (
 
 	minClass  = 6       // the smallest buffer lent for held bytes is 1<<minClass
 	maxClass  = 17      // the largest one that is kept for reuse
+	keepArgs  = 1 << 10 // a Send of more buffers than this is not copied to scratch
 	keepBytes = 1 << 20 // of each kind and size, this much is kept for reuse; the rest goes to the collector
 )
 
@@ -146,7 +147,7 @@ func (m *Memory) giveLedgerRing(r *ring[sendEnd]) {
 // argScratch returns a copy of bufs in scratch. Handing bufs itself to an interface method would make every caller of
 // Send allocate its argument list.
 func (m *Memory) argScratch(bufs [][]byte) [][]byte {
-	if m == nil {
+	if m == nil || len(bufs) > keepArgs {
 		return append([][]byte(nil), bufs...)
 	}
 	m.args = append(m.args[:0], bufs...)
