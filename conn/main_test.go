@@ -1,0 +1,31 @@
+package conn
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// TestMain fails the package if goroutines are left: the core starts none, and a test that does must end it.
+func TestMain(m *testing.M) {
+	before := runtime.NumGoroutine()
+	code := m.Run()
+	if code == 0 && !settled(before) {
+		stacks := make([]byte, 1<<20)
+		fmt.Printf("left: %d goroutines\n%s\n", runtime.NumGoroutine()-before, stacks[:runtime.Stack(stacks, true)])
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// settled waits for goroutines that are about to end, for some seconds at most.
+func settled(before int) bool {
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if runtime.NumGoroutine() <= before {
+			return true
+		}
+	}
+	return false
+}
