@@ -95,6 +95,9 @@ func TestFLT4_InterruptedCallsAreRepeated(t *testing.T) {
 			_, err := e.Unread()
 			assert.NoError(t, err)
 		})
+		for end := time.Now().Add(patience); wakes.Load() == 0 && time.Now().Before(end); {
+			do(t, l, func() {}) // until one finds the loop asleep
+		}
 		seen := []*atomic.Int64{&recvs, &sends, &msgs, &wakes}
 		if cfg.noParks {
 			seen = append(seen, &waits)
