@@ -137,6 +137,10 @@ func TestArgScratchIsACopyAndIsUsedAgain(t *testing.T) {
 	assert.Equal(t, bufs, a)
 	assert.NotSame(t, &bufs[0], &a[0])
 	assert.Same(t, &a[0], &m.argScratch(bufs[:2])[0])
+
+	many := m.argScratch(make([][]byte, keepArgs+1))
+	assert.Len(t, many, keepArgs+1)
+	assert.Less(t, cap(m.args), keepArgs, "one Send of very many buffers leaves no large scratch behind")
 }
 
 // InUse is the sum of what is out, whatever is lent in which order.

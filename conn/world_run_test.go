@@ -3,112 +3,20 @@ package conn_test
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"math"
 	"syscall"
 	"time"
 
 	"github.com/galago-go/galago/conn"
-	"github.com/galago-go/galago/interceptor"
 )
-
-type world struct {
-	dice   *dice
-	driver conn.Driver
-	c      *conn.Conn
-	cfg    conn.Config
-	mem    conn.Memory
-	socket *socket
-	layers []*testLayer
-	now    time.Time
-	dialed bool
-
-	turn                      int
-	inTurn, reading           bool
-	inMethod, inCallback      bool
-	inSend                    bool
-	connected, ended, started bool
-	closeCalled, aborted      bool
-	writeEnded                bool
-
-	accepted, outcomes int
-	failedSeen         bool
-	ends               []int // wire offset of each accepted send's end
-	taken              int   // sends that the system has taken whole
-	down               int   // wire bytes passed down
-	sentBytes          int   // application bytes accepted
-	upgradedAt         int   // application bytes accepted before Upgrade; -1: none
-	layersFirst        int   // layers at the start
-
-	due                    []cause
-	events, eventsTold     int
-	posts, ran             int
-	unhold                 []func()
-	got                    int
-	paused                 bool
-	yielded                int
-	throttled, refused     bool
-	eofTold, eofBad, cut   bool
-	timers                 map[conn.TimerToken]time.Time
-	layerFailed, lastWords bool
-	truncated, streamCut   bool
-	layerHeld              bool
-	log                    []string
-}
-
-func (w *world) note(format string, args ...any) { w.log = append(w.log, fmt.Sprintf(format, args...)) }
-
-func newWorld(data []byte) *world {
-	w := &world{dice: &dice{data}, now: time.Unix(1_000_000, 0), upgradedAt: -1, yielded: -1,
-		timers: map[conn.TimerToken]time.Time{}}
-	w.socket = &socket{w: w, room: math.MaxInt / 2}
-	d := w.dice
-	w.cfg.HighWater = []int{64, 1, 1000, 40000}[d.roll(4)]
-	w.cfg.LowWater = d.roll(2) * d.roll(w.cfg.HighWater+1)
-	w.cfg.MaxPending = []int{128, 10, 20000}[d.roll(3)]
-	w.cfg.ReadWaits = []conn.Setting{conn.Auto, conn.On, conn.Off}[d.roll(3)]
-	w.dialed = d.one(3)
-	if d.one(2) {
-		w.cfg.Split, w.cfg.MaxFrame = frames4, maxFrame
-	}
-	if d.one(4) {
-		w.cfg.IdleTimeout = 3 * time.Second
-	}
-	if w.layersFirst = d.roll(3); w.layersFirst == 2 {
-		w.layersFirst = d.roll(3)
-	}
-	for range w.layersFirst {
-		w.cfg.Layers = append(w.cfg.Layers, w.newLayer)
-	}
-	if d.one(3) {
-		w.socket.room = d.roll(256)
-	}
-	w.driver.Init(w, w.socket, &w.cfg)
-	w.c = w.driver.Conn()
-	return w
-}
-
-func (w *world) newLayer() interceptor.Interceptor {
-	l := &testLayer{w: w, bottom: len(w.layers) == 0}
-	w.layers = append(w.layers, l)
-	return l
-}
-
-func (w *world) topReady() bool { return w.connected && !w.ended }
 
 // run plays until the dice run out or the connection is over, then brings it to its end.
 func (w *world) run() {
 	for len(w.dice.data) > 0 && !w.driver.Done() {
 		w.step()
 	}
-	for _, f := range w.unhold {
-		f()
-	}
-	w.unhold = nil
 	if w.dice.roll(2) == 0 && w.started {
-		w.socket.room = math.MaxInt / 2
-		w.drained()
+		w.calm()
 	}
 	w.turns()
 	w.message(func() {
@@ -122,13 +30,13 @@ func (w *world) run() {
 }
 
 func (w *world) step() {
-	switch w.dice.roll(16) {
+	switch w.dice.roll(20) {
 	case 0:
 		w.turns()
 	case 1, 2:
 		w.feed(1 + w.dice.roll(40))
 	case 3:
-		w.feed(w.dice.roll(256) * 300)
+		w.feed(w.dice.roll(256) * []int{8, 40, 300}[w.dice.roll(3)])
 	case 4:
 		w.socket.room += w.dice.roll(256)
 		w.drained()
@@ -142,16 +50,19 @@ func (w *world) step() {
 	case 10:
 		w.advance(time.Duration(w.dice.roll(40)) * 100 * time.Millisecond)
 	case 11:
-		if w.dice.one(3) && !w.socket.eof && w.started {
-			w.note("peer ends")
-			w.socket.eof, w.socket.hung, w.socket.dry = true, true, false
-			w.driver.Ready(conn.Readable | conn.Hangup)
+		if w.dice.one(3) {
+			w.peerEnds()
 		}
 	case 12:
-		if w.dice.one(8) && w.started && w.socket.dead == nil {
-			w.note("peer resets")
-			w.socket.dead, w.socket.hung, w.socket.dry, w.socket.full = syscall.ECONNRESET, true, false, false
-			w.driver.Ready(conn.Readable | conn.Writable | conn.Hangup)
+		switch w.dice.roll(24) {
+		case 21:
+			w.peerResets(syscall.ETIMEDOUT)
+		case 22:
+			w.peerResets(syscall.ECONNRESET)
+		case 23:
+			w.note("writing fails")
+			w.socket.writeErr = syscall.EPIPE
+			w.drained()
 		}
 	case 13:
 		w.suspendedTurn()
@@ -161,14 +72,60 @@ func (w *world) step() {
 			w.unhold = w.unhold[1:]
 		}
 	case 15:
-		w.connect()
+		if w.started {
+			w.driver.Ready(conn.Readable | conn.Writable&^w.blocked()) // spurious, as pollers are
+			w.socket.dry = false
+		}
+	case 16:
+		if w.dice.one(4) && w.started {
+			w.calm()
+		}
+	case 17:
+		if w.dice.rare() {
+			w.stop()
+		}
+	case 18:
+		w.trickle()
+	case 19:
+		w.stall()
 	}
 	w.connect()
 }
 
+// trickle has the system take a little, again and again.
+func (w *world) trickle() {
+	w.socket.room = min(w.socket.room, 100)
+	for range w.dice.roll(8) {
+		w.socket.room += w.dice.roll(64)
+		w.drained()
+		w.advance(time.Duration(w.dice.roll(10)) * 100 * time.Millisecond)
+	}
+}
+
+// stall lets time pass without a turn, and much arrive meanwhile. Then comes one turn.
+func (w *world) stall() {
+	for range w.dice.roll(3) {
+		w.feed(66_000)
+	}
+	w.now = w.now.Add(time.Duration(w.dice.roll(50)) * 100 * time.Millisecond)
+	if w.dice.one(2) {
+		w.oneTurn(w.act)
+	} else {
+		w.oneTurn(nil)
+	}
+}
+
+// blocked is Writable while the system takes nothing: to report it then would be no lie, but a waste.
+func (w *world) blocked() conn.Interest {
+	if w.socket.full {
+		return conn.Writable
+	}
+	return 0
+}
+
 // connect lets the socket connect, sooner or later.
 func (w *world) connect() {
-	if w.started {
+	if w.started || w.dialFailed || w.driver.Done() {
 		return
 	}
 	switch w.dice.roll(4) {
@@ -177,40 +134,166 @@ func (w *world) connect() {
 		w.driver.Connected()
 	case 2:
 		w.events++
-		w.turn++ // its cause lies between the turns
-		w.expect("OnEvent connecting")
-		w.turn--
-		w.due[len(w.due)-1].turn = w.turn
+		w.inputs = append(w.inputs, input{toldConnecting, w.events})
 		w.driver.Connecting(w.events)
 	case 3:
 		if w.dice.one(20) {
-			w.started = true
+			w.dialFailed = true
+			w.fatal(0, conn.StageDial, syscall.ECONNREFUSED)
 			w.driver.Failed(conn.StageDial, syscall.ECONNREFUSED)
 		}
 	}
 }
 
-func (w *world) feed(n int) {
-	if !w.started || w.socket.eof || w.socket.dead != nil || n == 0 {
-		return
-	}
-	p := make([]byte, n)
-	for i := range p {
-		p[i] = pattern(w.socket.fed + i)
-	}
-	w.socket.fed += n
-	w.socket.chunks = append(w.socket.chunks, p)
-	w.socket.dry = false
-	w.driver.Ready(conn.Readable)
-	w.note("feed %d", n)
+// An input is what takes its place among the notices when the next turn begins.
+type input struct {
+	kind kind
+	n    int
 }
 
-// drained reports that the system takes bytes again.
-func (w *world) drained() {
-	if w.socket.full && w.socket.room > 0 {
-		w.socket.full = false
-		w.driver.Ready(conn.Writable)
+func (w *world) begin() {
+	w.turn++
+	w.part = partBefore
+	w.arrive()
+	posts := w.socket.posted
+	w.socket.posted = nil
+	for _, p := range posts {
+		if p.id != 0 {
+			w.inputs = append(w.inputs, input{toldPosted, p.id})
+		}
+		p.f()
 	}
+	for _, in := range w.inputs {
+		w.expect(in.kind, in.n)
+	}
+	w.inputs = nil
+	if w.turn == 1 {
+		w.born = w.now
+		w.startLimit()
+	}
+	w.inTurn, w.expired, w.panicked = true, false, false
+	w.ownAtTurn = w.ownTotal
+	now := w.now
+	if w.seen.Equal(now) && w.dice.one(32) {
+		now = now.Add(-time.Second) // a clock may do that; the connection's time does not
+	}
+	w.seen = w.now
+	was := w.c.State()
+	w.driver.Begin(now, &w.mem)
+	if was == conn.StateConnecting && w.c.State() == conn.StateStarting && w.layersFirst == 0 {
+		w.expect(toldConnected, 0)
+	}
+}
+
+// end ends the turn, and looks whether all is as it must be between two turns.
+func (w *world) end() bool {
+	w.part = partWatch
+	more := w.driver.End()
+	check(w.driver.Pending() == more, contractDriver, "End says %v, Pending %v", more, !more)
+	w.inTurn = false
+	w.betweenTurns()
+	return more || len(w.socket.posted) > 0 || w.arrives()
+}
+
+func (w *world) suspendedTurn() {
+	w.begin()
+	w.end()
+}
+
+func (w *world) oneTurn(f func()) (more bool) {
+	w.begin()
+	if w.notices() && w.reading() {
+		w.part = partMessages
+		if f != nil {
+			f()
+		}
+	}
+	return w.end()
+}
+
+// notices delivers what belongs to this turn, and reports whether the turn goes on.
+func (w *world) notices() bool {
+	for {
+		w.part = partNotices
+		n, ok := w.driver.Next()
+		if !ok {
+			w.allTold()
+			return true
+		}
+		w.look()
+		w.busy("a notice")
+		w.callbacks = 0
+		if !w.guarded(func() { w.driver.Deliver(n) }) && !w.goesOn() {
+			return false
+		}
+		check(w.callbacks == 1, contractDriver, "Deliver of %v makes %d callbacks", n, w.callbacks)
+	}
+}
+
+// reading is the reading of a turn; it may be left out where the Driver says so.
+func (w *world) reading() bool {
+	w.part = partReading
+	needed := w.driver.Reads()
+	if !needed && w.dice.roll(2) == 0 {
+		return true
+	}
+	was := w.quiet
+	w.quiet = w.quiet || !needed
+	defer func() { w.quiet = was }()
+	if !w.guarded(w.driver.Read) {
+		return w.goesOn()
+	}
+	w.expire()
+	w.readTurn = w.turn
+	return true
+}
+
+// A handlerPanic is what the handler panics with.
+type handlerPanic struct{}
+
+// guarded runs f, and reports whether it came to its end without a panic of the handler.
+func (w *world) guarded(f func()) (ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			if _, ours := p.(handlerPanic); !ours {
+				panic(p)
+			}
+			w.note("  panic")
+			w.panicked = w.panicked || w.part == partReading
+		}
+	}()
+	f()
+	return true
+}
+
+var errPanic = syscall.EDOM
+
+// goesOn is what supervision decides after a panic: go on with the turn, end it here, or end the connection.
+func (w *world) goesOn() bool {
+	switch w.dice.roll(3) {
+	case 0:
+		return true
+	case 1:
+		return false
+	}
+	w.fatal(conn.CauseHandler, 0, errPanic)
+	w.part = partMessages
+	w.driver.Abort(conn.CauseHandler, errPanic)
+	return false
+}
+
+// stop is what stopping the owner does: abort, and deliver what is due at once.
+func (w *world) stop() {
+	w.note("stop")
+	w.begin()
+	w.part = partMessages
+	w.abort()
+	for n := 0; !w.driver.Done(); n++ {
+		check(n < 1000, contractDriver, "Begin after Begin, and no end")
+		w.begin()
+		w.notices()
+	}
+	w.end()
 }
 
 // turns takes turns while there is reason to.
@@ -218,48 +301,15 @@ func (w *world) turns() {
 	for n := 0; w.oneTurn(nil); n++ {
 		check(n < 50_000, contractRest, "turn after turn, in state %v", w.c.State())
 	}
-}
-
-func (w *world) oneTurn(f func()) (more bool) {
-	w.begin()
-	for n, ok := w.driver.Next(); ok; n, ok = w.driver.Next() {
-		w.driver.Deliver(n)
+	w.atRest()
+	if at := w.driver.Deadline(); !at.IsZero() && !at.After(w.now) {
+		return
 	}
-	if w.dice.roll(2) == 0 || w.driver.Reads() {
-		w.reading = true
-		w.driver.Read()
-		w.reading = false
+	if w.dice.roll(2) == 0 {
+		w.quiet = true
+		w.oneTurn(nil)
+		w.quiet = false
 	}
-	if f != nil {
-		f()
-	}
-	return w.end()
-}
-
-func (w *world) begin() {
-	posted := w.socket.posted
-	w.socket.posted = nil
-	for _, f := range posted {
-		f()
-	}
-	w.turn++
-	w.inTurn = true
-	w.driver.Begin(w.now, &w.mem)
-}
-
-func (w *world) end() bool {
-	more := w.driver.End() || len(w.socket.posted) > 0
-	w.inTurn = false
-	if w.layersFirst == 0 && w.upgradedAt < 0 {
-		pending := w.c.Stats().Pending
-		check(pending <= w.cfg.HighWater+w.cfg.MaxPending, promiseBound, "%d bytes pending", pending)
-	}
-	return more
-}
-
-func (w *world) suspendedTurn() {
-	w.begin()
-	w.end()
 }
 
 func (w *world) message(f func()) {
@@ -275,6 +325,7 @@ func (w *world) advance(d time.Duration) {
 	w.turns()
 	if w.dice.one(4) {
 		w.now = target
+		w.turns()
 	}
 	for n := 0; ; n++ {
 		at := w.driver.Deadline()
@@ -282,186 +333,63 @@ func (w *world) advance(d time.Duration) {
 			break
 		}
 		check(n < 20000, contractRest, "deadline after deadline, in state %v", w.c.State())
-		if at.After(w.now) {
-			w.now = at
-		}
+		check(at.After(w.now), contractRest, "a deadline is not served")
+		w.now = at
 		w.turns()
 	}
 	w.now = target
 	w.turns()
-}
-
-// call makes a method call on the Conn, in which no callback may run.
-func (w *world) call(f func()) {
-	check(!w.inMethod, promiseNotInside, "nested call")
-	w.inMethod = true
-	f()
-	w.inMethod = false
-}
-
-// act does one thing that an owner may do.
-func (w *world) act() {
-	d := w.dice
-	if len(d.data) == 0 {
-		return // the dice ran out: a quiet owner
+	for t, at := range w.timers {
+		check(at.After(w.now) || w.socket.closed, contractTimer, "timer %d is late by %v", t, w.now.Sub(at))
 	}
-	switch d.roll(16) {
-	case 0, 1, 2:
-		w.send(d.roll(40))
-	case 3:
-		w.send(d.roll(256) * 130)
-	case 4:
-		for range d.roll(20) {
-			w.send(1 + d.roll(30))
-		}
-	case 5:
-		w.call(w.c.Pause)
-		w.paused = true
-		w.note("pause")
-	case 6, 7:
-		w.call(w.c.Resume)
-		w.paused = false
-		w.note("resume")
-	case 8:
-		if d.one(4) {
-			w.closeNow()
-		}
-	case 9:
-		if d.one(4) {
-			w.note("closewrite in %v", w.c.State())
-			w.writeEnded = w.writeEnded || w.c.State() == conn.StateConnected || w.c.State() == conn.StateUpgrading
-			w.call(w.c.CloseWrite)
-		}
-	case 10:
-		if d.one(12) {
-			w.note("abort")
-			w.aborted = w.aborted || w.c.State() != conn.StateClosed
-			w.call(func() { w.c.Abort(errors.New("enough")) })
-		}
-	case 11:
-		w.startTimer()
-	case 12:
-		w.stopTimer()
-	case 13:
-		w.call(func() { w.c.SetIdleTimeout(time.Duration(d.roll(40)) * 100 * time.Millisecond) })
-	case 14:
-		w.call(w.c.Flush)
-	case 15:
-		w.upgrade()
+	for _, t := range w.layers {
+		check(t.at.IsZero() || t.at.After(w.now) || w.layerFailed || w.socket.closed, contractTimer,
+			"Expire is late by %v", w.now.Sub(t.at))
 	}
 }
 
-func (w *world) closeNow() {
-	w.note("close in %v", w.c.State())
-	w.closeCalled = true
-	w.call(w.c.Close)
-}
-
-func (w *world) send(n int) {
-	p := make([]byte, n)
-	for i := range p {
-		p[i] = pattern(w.sentBytes + i)
+// calm lets the system take all and everybody release reading, and looks whether nothing is left.
+func (w *world) calm() {
+	w.note("calm")
+	w.socket.room = math.MaxInt / 2
+	w.drained()
+	for _, f := range w.unhold {
+		f()
 	}
-	cutAt := w.dice.roll(n + 1)
-	var t conn.SendToken
-	var err error
-	var writeable bool
-	down, notices := w.down, len(w.due)
-	w.call(func() { writeable = w.c.IsWriteable() })
-	before, broke := w.c.Stats(), w.layerFailed
-	w.inSend = true
-	w.call(func() { t, err = w.c.Send(p[:cutAt], p[cutAt:]) })
-	w.inSend = false
-	for i := range p {
-		p[i] = 'Z' // Send keeps nothing
+	w.unhold = nil
+	w.oneTurn(func() { w.resume() })
+	w.turns()
+	w.socket.room = math.MaxInt / 2
+	if w.socket.full {
+		return // a callback has used up the room
 	}
-	if err != nil {
-		w.refusedSend(err, n, writeable, broke, t, before)
-		if !w.layerFailed || broke {
-			check(w.down == down && len(w.due) == notices, promiseRefused, "%d bytes went down", w.down-down)
-		}
+	if w.c.State() != conn.StateConnected || len(w.socket.posted) > 0 {
 		return
 	}
-	check(writeable, contractIsWrite, "Send of %d bytes accepted", n)
-	check(w.connected && !w.ended && !w.closeCalled && !w.writeEnded, promiseRefused, "accepted in state %v", w.c.State())
-	w.accepted++
-	check(int(t) == w.accepted, promiseOutcome, "token %d for send %d", t, w.accepted)
-	if w.c.Layers() == nil {
-		w.down += n
+	check(w.pending() == 0, contractRest, "%d bytes are pending, and the system takes all", w.pending())
+	check(w.outcomes == w.accepted, promiseOutcome, "%d of %d sends have an outcome", w.outcomes, w.accepted)
+	check(!w.throttled || w.writeEnded, promiseThrottle, "throttled, and nothing is pending")
+	if len(w.timers) == 0 && (w.topFed == w.got || w.eofTold) {
+		check(w.mem.InUse() == 0, contractMemory, "%d bytes are lent to an idle connection", w.mem.InUse())
 	}
-	w.sentBytes += n
-	w.ends = append(w.ends, w.down)
-	w.settleUpTo(len(w.socket.writeTo))
-	w.note("send %d: token %d", n, t)
-}
-
-func (w *world) refusedSend(err error, n int, writeable, broke bool, t conn.SendToken, before conn.Stats) {
-	w.note("send %d: %v", n, err)
-	check(t == 0, promiseRefused, "token %d", t)
-	check(w.c.Stats().Accepted == before.Accepted, promiseRefused, "it was counted")
-	if err == conn.ErrNotWriteable {
-		w.refused = true
-		check(w.throttled || w.dueThrottle(), promiseThrottle, "refused, and OnThrottled is neither given nor due")
-	}
-	failedNow := w.layerFailed && !broke
-	if err != conn.ErrTooLarge && !failedNow {
-		check(!writeable, contractIsWrite, "Send of %d bytes: %v", n, err)
-	}
-	if failedNow {
-		check(err == conn.ErrNotConnected, promiseRefused, "a layer failed: %v", err)
-	}
-}
-
-// dueThrottle is true when OnThrottled may wait in the FIFO: it is checked when the run is over.
-func (w *world) dueThrottle() bool { return true }
-
-func (w *world) startTimer() {
-	d := time.Duration(w.dice.roll(50)) * 100 * time.Millisecond
-	var t conn.TimerToken
-	w.call(func() { t = w.c.StartTimer(d) })
-	s := w.c.State()
-	check((t != 0) == (s == conn.StateConnected || s == conn.StateUpgrading), contractTimer, "timer %d in state %v", t, s)
-	if t != 0 {
-		w.timers[t] = w.now.Add(d)
-	}
-}
-
-func (w *world) stopTimer() {
-	t := conn.TimerToken(w.dice.roll(8))
-	_, armed := w.timers[t]
-	var stopped bool
-	w.call(func() { stopped = w.c.StopTimer(t) })
-	if w.c.State() != conn.StateClosed {
-		check(stopped == armed, contractTimer, "StopTimer says %v", stopped)
-	}
-	delete(w.timers, t)
-}
-
-func (w *world) upgrade() {
-	if w.upgradedAt >= 0 || len(w.layers) > 1 {
-		return
-	}
-	at, opened := w.sentBytes, len(w.layers)
-	var err error
-	w.upgradedAt = at // the layer may speak in Open
-	w.call(func() { err = w.c.Upgrade(w.newLayer) })
-	if err != nil {
-		w.upgradedAt = -1
-		check(len(w.layers) == opened, promiseRefused, "a refused Upgrade made a layer")
-		return
-	}
-	check(w.outcomes == w.accepted, promiseRefused, "upgraded with sends open")
-	w.note("upgrade")
 }
 
 // finalChecks looks at the whole run.
 func (w *world) finalChecks() {
+	check(w.ended, promiseEnds, "over, without a last callback")
 	check(w.outcomes == w.accepted, promiseOutcome, "%d of %d sends have an outcome", w.outcomes, w.accepted)
 	check(w.socket.closed, contractBackend, "the socket is still open")
+	check(w.mem.InUse() == 0, contractMemory, "%d bytes are still lent", w.mem.InUse())
 	for i, l := range w.layers {
 		check(l.closed == l.opened, contractLayers, "layer %d: opened %d times, closed %d times", i, l.opened, l.closed)
 	}
-	w.suspendedTurn() // late inputs change nothing
+	for range 2 { // late inputs change nothing
+		w.driver.Ready(conn.Readable | conn.Writable | conn.Hangup)
+		w.driver.Connecting(1)
+		w.driver.Connected()
+		w.driver.Failed(conn.StageDNS, syscall.EINVAL)
+		w.oneTurn(func() { w.late() })
+	}
 	check(w.mem.InUse() == 0, contractMemory, "%d bytes are still lent", w.mem.InUse())
 	app := w.wireToApp()
 	check(len(app) <= w.sentBytes, promiseRefused, "%d bytes on the wire, %d were accepted", len(app), w.sentBytes)
@@ -472,15 +400,13 @@ func (w *world) finalChecks() {
 
 // wireToApp takes off what the layers put around the application's bytes.
 func (w *world) wireToApp() []byte {
-	wire := w.socket.writeTo
-	var head []byte
+	wire := w.socket.wire
 	at := w.upgradedAt
 	if w.layersFirst == 0 {
 		if at < 0 || at > len(wire) {
 			return wire
 		}
-		head, wire = wire[:at], wire[at:]
-		return append(head[:at:at], unframe(wire)...)
+		return append(wire[:at:at], unframe(wire[at:])...)
 	}
 	app := unframe(wire)
 	if w.layersFirst == 2 {
