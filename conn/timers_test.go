@@ -1,8 +1,10 @@
 package conn
 
 import (
+	"io"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -15,32 +17,37 @@ import (
 
 // A quietSocket takes everything and gives, at each Read, what is in it.
 type quietSocket struct {
-	in     int // bytes that wait
-	writes int
+	in    int  // bytes that wait
+	ended bool // behind them
 }
 
 func (s *quietSocket) Read(p []byte) (int, error) {
 	n := min(s.in, len(p))
-	if s.in -= n; n == 0 {
-		return 0, ErrWouldBlock
+	s.in -= n
+	switch {
+	case n > 0:
+		return n, nil
+	case s.ended:
+		return 0, io.EOF
 	}
-	return n, nil
+	return 0, ErrWouldBlock
 }
 
 func (s *quietSocket) Write(bufs [][]byte) (n int, err error) {
-	s.writes++
 	for _, b := range bufs {
 		n += len(b)
 	}
 	return n, nil
 }
 
-func (s *quietSocket) Unread() (int, error)   { return s.in, nil }
-func (s *quietSocket) Arm(Interest)           {}
-func (s *quietSocket) CloseWrite() error      { return nil }
-func (s *quietSocket) Close(bool) error       { return nil }
-func (s *quietSocket) Post(func())            {}
-func (s *quietSocket) Info() interceptor.Info { return interceptor.Info{} }
+func (s *quietSocket) Unread() (int, error) { return s.in, nil }
+func (s *quietSocket) Arm(Interest)         {}
+func (s *quietSocket) CloseWrite() error    { return nil }
+func (s *quietSocket) Close(bool) error     { return nil }
+func (s *quietSocket) Post(func())          {}
+func (s *quietSocket) Info() interceptor.Info {
+	return interceptor.Info{Remote: netip.MustParseAddrPort("192.0.2.2:40000")}
+}
 
 // A clockHandler writes down when timers and idleness are told.
 type clockHandler struct {

@@ -79,7 +79,8 @@ func TestAWayThatTheTableDoesNotHaveIsABug(t *testing.T) {
 	}
 }
 
-func TestEachChangeOfStateIsLogged(t *testing.T) {
+// loggedTransitions runs f on a fresh connection, and returns its changes of state as its logger got them.
+func loggedTransitions(f func(rig *clockRig)) []string {
 	var log strings.Builder
 	rig := clockRig{}
 	rig.now = time.Unix(1, 0)
@@ -94,11 +95,33 @@ func TestEachChangeOfStateIsLogged(t *testing.T) {
 	rig.d.Init(&rig, &rig.b, &rig.cfg)
 	rig.d.Connected()
 	rig.turns(nil)
-	rig.turns((*Conn).Close)
-	rig.turns(func(c *Conn) { c.Abort(nil) })
-	assert.Equal(t, `level=INFO msg=connection from=Connecting to=Starting remote="invalid AddrPort"
-level=INFO msg=connection from=Starting to=Connected remote="invalid AddrPort"
-level=INFO msg=connection from=Connected to=Closing remote="invalid AddrPort"
-level=INFO msg=connection from=Closing to=Closed remote="invalid AddrPort"
-`, log.String())
+	f(&rig)
+	return strings.Split(strings.TrimSpace(log.String()), "\n")
+}
+
+func TestEachChangeOfStateIsLogged(t *testing.T) {
+	assert.Equal(t, []string{
+		`level=INFO msg=connection from=Connecting to=Starting remote=192.0.2.2:40000`,
+		`level=INFO msg=connection from=Starting to=Connected remote=192.0.2.2:40000`,
+		`level=INFO msg=connection from=Connected to=Closing remote=192.0.2.2:40000`,
+		`level=INFO msg=connection from=Closing to=Closed remote=192.0.2.2:40000`,
+	}, loggedTransitions(func(rig *clockRig) {
+		rig.turns((*Conn).Close)
+		rig.turns(func(c *Conn) { c.Abort(nil) })
+	}))
+}
+
+// An orderly end passes through Closing, even if there is nothing left to do there.
+func TestBothEndsLeadThroughClosing(t *testing.T) {
+	assert.Equal(t, []string{
+		`level=INFO msg=connection from=Connecting to=Starting remote=192.0.2.2:40000`,
+		`level=INFO msg=connection from=Starting to=Connected remote=192.0.2.2:40000`,
+		`level=INFO msg=connection from=Connected to=Closing remote=192.0.2.2:40000`,
+		`level=INFO msg=connection from=Closing to=Closed remote=192.0.2.2:40000`,
+	}, loggedTransitions(func(rig *clockRig) {
+		rig.turns((*Conn).CloseWrite)
+		rig.b.ended = true
+		rig.d.Ready(Readable | Hangup)
+		rig.turns(nil)
+	}))
 }
