@@ -350,6 +350,10 @@ func (t *testLayer) Wrote(l interceptor.Link, n, pending int) {
 		check(pending == t.w.pending(), contractLayers, "Wrote says that %d are pending, not %d", pending, t.w.pending())
 	}
 	switch t.w.dice.roll(16) {
+	case 12:
+		if t.index == 0 && t.w.dice.one(6) {
+			_ = t.end(l)
+		}
 	case 13:
 		if t.index == 0 {
 			_ = t.say(l) // only the connection is below, and it takes all

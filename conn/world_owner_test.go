@@ -159,6 +159,7 @@ func (w *world) send(n int) {
 	check(writeable == (w.refusal(0) == nil), contractIsWrite, "it says %v, Send would answer %v", writeable, w.refusal(0))
 	want, broke := w.refusal(n), w.layerFailed
 	before, down, due, wire := w.c.Stats(), w.down, len(w.due), len(w.socket.wire)
+	app := w.appPending()
 	w.flight = &flight{n: n, layered: w.c.Layers() != nil}
 	var t conn.SendToken
 	var err error
@@ -201,6 +202,11 @@ func (w *world) send(n int) {
 		w.land()
 		w.settle()
 		w.crossed()
+		high := app+w.down-down > w.cfg.HighWater
+		check(len(w.socket.wire) == wire || high || n >= 16<<10 && !w.flight.layered, contractDriver,
+			"Send of %d bytes writes, %d were pending", n, app)
+		check(!high || w.pending() == 0 || w.socket.full || w.socket.closed || w.ownPending() > 0, contractDriver,
+			"Send of %d bytes does not write, %d were pending", n, app)
 		check(w.connected && !w.ended && !w.closeCalled && !w.writeEnded, promiseRefused, "accepted in %v", w.c.State())
 		check(int(t) == w.accepted, promiseOutcome, "token %d for send %d", t, w.accepted)
 	}
