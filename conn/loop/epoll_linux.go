@@ -34,6 +34,9 @@ const wakeIndex = -1
 
 func doorIndex(id int32) int32 { return wakeIndex - id } // ids count from 1
 
+// interests is what is watched of a connection's socket.
+const interests = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP
+
 func (p *poller) open(l *Loop) (err error) {
 	if p.sys = l.cfg.sys; p.sys == nil {
 		p.sys = &realSystem

@@ -9,7 +9,7 @@ import (
 )
 
 // A Socket is the [conn.Backend] of one connection on a [Loop], and a field of its [Owner]. The zero Socket holds
-// nothing. It is opened once, or never, and closed once. All methods but Post are for use on the loop.
+// nothing. It is opened, dialed or adopted once, or never, and closed once. All methods but Post are for use on the loop.
 //
 // It is small, for there is one in every connection. Where it has to ask the system for an address, it asks when the
 // address is wanted, and at the latest when it closes.
@@ -30,6 +30,7 @@ type about struct {
 	local  netip.AddrPort
 	host   string
 	dialed bool
+	dialer *dialer // while the socket is being connected, else nil
 }
 
 var _ conn.Backend = (*Socket)(nil)
@@ -40,7 +41,8 @@ func (s *Socket) fd() int { return int(s.number) - 1 }
 // Arm does nothing: the poller reports each change of readiness, wanted or not.
 func (s *Socket) Arm(conn.Interest) {}
 
-// Post passes f on to the owner's Post. Any goroutine may call it once Open was called, also after the end.
+// Post passes f on to the owner's Post. Any goroutine may call it once Open, Dial or Adopt was called, also
+// after the end.
 func (s *Socket) Post(f func()) { s.owner.Post(f) }
 
 // Info says what the socket connects. It may be asked after Close.

@@ -29,7 +29,7 @@ func (s *Socket) Open(a *Accepted, owner Owner) error {
 	index, gen := l.slots.add(s)
 	s.slot = index
 	// Register first: what has come before is reported then, and nothing can come unseen.
-	if err := l.poller.add(fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP, index, gen); err != nil {
+	if err := l.poller.add(fd, interests, index, gen); err != nil {
 		_ = s.giveUp(false)
 		return err
 	}
@@ -162,11 +162,11 @@ func (s *Socket) CloseWrite() error {
 }
 
 // Close gives up the descriptor, the slot and the deadline; with reset, the peer sees a reset, if it is a TCP peer.
-// On a Socket that was never opened, it only keeps it from being opened. A second Close does nothing.
+// A dial in progress is given up, with all its attempts. On a Socket that was never opened, it only keeps it from being
+// opened. A second Close does nothing.
 func (s *Socket) Close(reset bool) error {
 	if s.closed || s.number == 0 {
-		s.closed = true
-		return nil
+		return s.hangUp()
 	}
 	return errors.Join(s.loop.poller.remove(s.fd()), s.giveUp(reset))
 }

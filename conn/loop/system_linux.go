@@ -19,6 +19,10 @@ type system struct {
 	sendmsg func(fd int, m *unix.Msghdr, size int) (int, syscall.Errno)
 	accept  func(fd int) (int, unix.Sockaddr, error)
 	wake    func(fd int) error
+	socket  func(family, kind, protocol int) (int, error)
+	connect func(fd int, to unix.Sockaddr) error
+	sockErr func(fd int) (int, error) // SO_ERROR
+	peer    func(fd int) (unix.Sockaddr, error)
 }
 
 var realSystem = system{
@@ -30,6 +34,10 @@ var realSystem = system{
 	sendmsg: sendmsg,
 	accept:  accept,
 	wake:    wake,
+	socket:  unix.Socket,
+	connect: unix.Connect,
+	sockErr: sockErr,
+	peer:    unix.Getpeername,
 }
 
 // rawSize is up to how many bytes are copied without telling the scheduler. Telling it costs more than a small copy,
@@ -91,6 +99,8 @@ func sendmsg(fd int, m *unix.Msghdr, size int) (int, syscall.Errno) {
 func accept(fd int) (int, unix.Sockaddr, error) {
 	return unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 }
+
+func sockErr(fd int) (int, error) { return unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR) }
 
 // wake adds to the counter of an eventfd, which nobody reads: each write is a new edge.
 func wake(fd int) error {
