@@ -5,7 +5,10 @@
 // The one thing to know: all of an actor's code runs in turns of its connection, on the goroutine of an event loop
 // that serves many others. So it needs no locks, and it must not block.
 //
-// Embed [Base] in a type, write the callbacks that matter, and give a function that makes one to [Network.Listen].
+// Embed [Base] in a type, and write the callbacks that matter. Give a function that makes one to [Network.Listen], which
+// calls it for each client; or give one actor to [Network.Dial], which connects it to a server, or to [Network.Adopt],
+// with a connection that is already there.
+//
 // A turn is: system messages of Proto.Actor; what happened since the last turn (OnSent, OnClosed and the like); one
 // reading, OnReceived for each frame of it; at most 64 messages; one write of all that was sent. Package conn says
 // what a connection promises.

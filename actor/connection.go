@@ -209,19 +209,21 @@ func (c *connection) Post(f func()) {
 // Start has nothing to do: RegisterHandlers did it.
 func (c *connection) Start() {}
 
-// RegisterHandlers opens the mailbox: the actor is spawned.
-func (c *connection) RegisterHandlers(inv proto.MessageInvoker, _ proto.Dispatcher) {
-	c.inv = inv
-	c.mail.open()
-}
+// RegisterHandlers keeps who handles messages. The mailbox opens with Started, which nothing may come before.
+func (c *connection) RegisterHandlers(inv proto.MessageInvoker, _ proto.Dispatcher) { c.inv = inv }
 
 // UserMessageCount returns how many user messages wait.
 func (c *connection) UserMessageCount() int { return int(c.mail.users.Load()) }
 
 // PostSystemMessage queues what Proto.Actor has to say.
 func (c *connection) PostSystemMessage(msg any) {
-	_, started := msg.(*proto.Started) // it comes first, even if another was faster while the actor was spawned
-	switch c.mail.postSystem(msg, started) {
+	_, started := msg.(*proto.Started)
+	state := c.mail.postSystem(msg, started) // it comes first, even if another was faster while the actor was spawned
+	if started && state == mailEarly {
+		c.mail.open()
+		state = mailOpen
+	}
+	switch state {
 	case mailOpen:
 		c.wake()
 	case mailClosed:

@@ -47,3 +47,6 @@ func (n *Network) Ending() bool {
 	}
 	return true
 }
+
+// SetResolver makes Dial look names up with r. It must be called before Dial.
+func (n *Network) SetResolver(r loop.Resolver) { n.resolver = r }

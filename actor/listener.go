@@ -95,7 +95,7 @@ func (n *Network) Listen(ctx context.Context, addr string, newActor func() Actor
 	for _, s := range n.sups {
 		kinds[s.loop] = newKind(s, newActor, &cfg)
 	}
-	inner, err := loop.Listen(ctx, n.loops(), cfg.Network, addr, loop.ListenConfig{
+	inner, err := loop.Listen(ctx, n.all, cfg.Network, addr, loop.ListenConfig{
 		Options:  cfg.Socket,
 		MaxConns: cfg.MaxConns,
 		Accept:   func(a *loop.Accepted) { kinds[a.Loop()].accept(a) },
@@ -114,26 +114,33 @@ func (n *Network) Listen(ctx context.Context, addr string, newActor func() Actor
 	return ln, nil
 }
 
-// A kind is what the connections of one listener on one loop share. It belongs to the loop.
+// A kind is what the connections of one listener on one loop share. It belongs to the loop. One that was dialed or
+// adopted has a kind of its own.
 type kind struct {
 	sup      *supervisor
 	newActor func() Actor
+	giver    string // who newActor is for the user, with a verb
 	cfg      *conn.Config
 	props    *proto.Props
-	door     *loop.Listener // who accepts them; known from the first one on
+	door     *loop.Listener // who accepts them; known from the first one on; nil if nobody does
 }
 
 func newKind(s *supervisor, newActor func() Actor, cfg *ListenConfig) *kind {
-	k := &kind{sup: s, newActor: newActor, cfg: &cfg.Conn}
-	k.props = proto.PropsFromProducer(k.produce, cfg.Props...)
-	k.props.Configure( // behind the user's, so that ours hold
-		proto.WithProducer(k.produce),
-		proto.WithMailbox(func() proto.Mailbox { return s.turns.making }),
+	k := &kind{sup: s, newActor: newActor, giver: "newActor returned", cfg: &cfg.Conn}
+	k.props = ownProps(cfg.Props, k.produce, func() proto.Mailbox { return s.turns.making })
+	return k
+}
+
+// ownProps makes Props of the user's options and what is ours.
+func ownProps(options []proto.PropsOption, produce proto.Producer, mailbox proto.MailboxProducer) *proto.Props {
+	props := proto.PropsFromProducer(produce, options...)
+	return props.Configure( // behind the user's, so that ours hold
+		proto.WithProducer(produce),
+		proto.WithMailbox(mailbox),
 		proto.WithDispatcher(nil),
 		proto.WithSpawnFunc(nil),
 		proto.WithGuardian(nil),
 	)
-	return k
 }
 
 // produce is called by Proto.Actor, which wants an actor: for the connection that is being spawned, else for the one
@@ -156,7 +163,7 @@ func (k *kind) accept(a *loop.Accepted) {
 		return
 	}
 	c.driver.Init(c, &c.socket, k.cfg)
-	if err := k.sup.spawn(c); err != nil {
+	if err := k.sup.spawnAccepted(c); err != nil {
 		if err != errShutdown {
 			k.sup.net.logRefused(a.Remote().String(), err)
 		}
@@ -177,14 +184,14 @@ func (k *kind) equip(c *connection) (err error) {
 	}()
 	a := k.newActor()
 	if a == nil {
-		return errors.New("newActor returned nil")
+		return fmt.Errorf("%s nil: it must be an Actor", k.giver)
 	}
 	b := a.base()
 	switch {
 	case b == nil:
-		return fmt.Errorf("newActor returned a %T without a Base: embed actor.Base by value", a)
+		return fmt.Errorf("%s a %T without a Base: embed actor.Base by value", k.giver, a)
 	case !b.c.CompareAndSwap(nil, c) && b.c.Load() != c:
-		return fmt.Errorf("newActor returned a %T that has a connection already: it must return a fresh one", a)
+		return fmt.Errorf("%s a %T that has a connection already: it must be a fresh one", k.giver, a)
 	}
 	c.Actor = a
 	return nil

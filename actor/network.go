@@ -24,6 +24,10 @@ type Network struct {
 	log      *slog.Logger
 	grace    time.Duration // abortGrace, unless a test cannot wait for so long
 	sups     []*supervisor // one for each loop
+	all      []*loop.Loop  // the loops of sups
+	resolver loop.Resolver // for Dial; nil, unless a test has its own
+
+	dealt atomic.Uint32 // how many connections were dialed or adopted
 
 	closing  atomic.Bool // Shutdown was called
 	aborting atomic.Bool // ... and its patience is over
@@ -97,6 +101,7 @@ func New(sys *proto.ActorSystem, cfg Config) (*Network, error) {
 	for _, l := range loops {
 		n.sups = append(n.sups, newSupervisor(n, l))
 	}
+	n.all = loops
 	return n, nil
 }
 
@@ -157,14 +162,6 @@ func (n *Network) panicked(t loop.Task, value any, stack []byte) {
 		for c.bury(c.self()) {
 		}
 	}
-}
-
-func (n *Network) loops() []*loop.Loop {
-	loops := make([]*loop.Loop, len(n.sups))
-	for i, s := range n.sups {
-		loops[i] = s.loop
-	}
-	return loops
 }
 
 // remember returns false if the network is being shut down.

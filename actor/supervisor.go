@@ -50,8 +50,15 @@ func newSupervisor(n *Network, l *loop.Loop) *supervisor {
 	return s
 }
 
-// spawn makes c an actor. It is guarded, for options of the user run in it; only runtime.Goexit passes, when all is
-// cleaned up.
+// spawnAccepted is spawn for a connection whose kind is shared: it must be called on the loop.
+func (s *supervisor) spawnAccepted(c *connection) error {
+	s.turns.making = c
+	defer func() { s.turns.making = nil }()
+	return s.spawn(c)
+}
+
+// spawn makes c an actor. Any goroutine may call it, if c has a kind of its own. It is guarded, for options of the user
+// run in it; only runtime.Goexit passes, when all is cleaned up.
 func (s *supervisor) spawn(c *connection) (err error) {
 	name := s.net.sys.ProcessRegistry.NextId()
 	spawned := false
@@ -83,8 +90,6 @@ func (s *supervisor) spawnNamed(c *connection, name string) error {
 	if s.ending {
 		return errShutdown
 	}
-	s.turns.making = c
-	defer func() { s.turns.making = nil }()
 	_, err := s.ctx.SpawnNamed(c.kind.props, name)
 	return err
 }

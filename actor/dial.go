@@ -1,0 +1,162 @@
+package actor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	proto "github.com/asynkron/protoactor-go/actor"
+
+	"github.com/galago-go/galago/conn"
+	"github.com/galago-go/galago/conn/loop"
+)
+
+// DialConfig sets up a dialed or adopted connection. The zero DialConfig is ready to use.
+type DialConfig struct {
+	Conn    conn.Config
+	Socket  loop.Options   // not for Adopt, which leaves the options of the socket as they are
+	Network string         // "tcp", "tcp4", "tcp6" or "unix"; if empty, "tcp"; not for Adopt
+	Local   netip.AddrPort // what to connect from; if zero, the system's choice; not for Adopt, nor for unix
+	// Props are options for the actor, as in ListenConfig.
+	Props []proto.PropsOption
+}
+
+// Dial spawns a and connects it to addr, given as for [net.Dial]: a host, by name or number, and a port; for unix, a
+// path. It does not wait: OnConnected or OnConnectFailed tells, with a [*conn.ConnectError]. Several addresses of one
+// name are tried as RFC 8305 has it, and OnEvent gets [conn.Connecting] whenever the number of attempts has changed.
+//
+// If ctx ends before OnConnected is due, the attempt ends with its error; afterwards ctx means nothing. Conn.StartTimeout
+// covers the look-up, the attempts and the handshakes. [Close] and [Abort] end an attempt at once.
+//
+// a belongs to its actor until that has stopped. It is its own successor if a strategy restarts it, and it may be
+// dialed again after its Stopped. The connection lives on the loop that has the fewest.
+//
+// The error names every value that cannot work; then nothing was started. After Shutdown it matches [net.ErrClosed].
+// Dial may be called by any goroutine, also in a callback.
+func (n *Network) Dial(ctx context.Context, addr string, a Actor, cfg DialConfig) (*proto.PID, error) {
+	if cfg.Network == "" {
+		cfg.Network = "tcp"
+	}
+	to := loop.DialConfig{Network: cfg.Network, Addr: addr, Local: cfg.Local, Options: cfg.Socket, Resolver: n.resolver}
+	errs := []error{cfg.validate()}
+	if err := to.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("actor: %w", err))
+	}
+	if ctx == nil {
+		errs = append(errs, errors.New("actor: ctx is nil: it must be a context, such as context.Background()"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return n.launch("Dial", a, &cfg, func(c *connection) {
+		if err := c.socket.Dial(ctx, c.kind.sup.loop, c, to); err != nil {
+			c.driver.Failed(conn.StageDial, err)
+		}
+	})
+}
+
+// Adopt spawns a for an established connection, and takes nc over, as if it had been accepted. nc must be a
+// *net.TCPConn, or a *net.UnixConn that is a stream: else the error is a [*loop.AdoptError], which matches
+// [errors.ErrUnsupported]. Nobody may be reading or writing with nc. OnConnected tells when it is done; in the rare case
+// that the system refuses it, nc is closed, and OnConnectFailed tells.
+//
+// If Adopt returns an error, nothing was started, and nc is still the caller's. The error names every value that cannot
+// work; it matches [net.ErrClosed] if nc is closed, and after Shutdown. What Dial says of a, Adopt promises too. Adopt
+// may be called by any goroutine, also in a callback.
+func (n *Network) Adopt(nc net.Conn, a Actor, cfg DialConfig) (*proto.PID, error) {
+	if err := errors.Join(cfg.validate(), adoptable(nc)); err != nil {
+		return nil, err
+	}
+	return n.launch("Adopt", a, &cfg, func(c *connection) {
+		if err := c.socket.Adopt(nc, c.kind.sup.loop, c); err != nil {
+			_ = nc.Close() // nobody else will
+			c.driver.Failed(conn.StageDial, err)
+		}
+	})
+}
+
+// validate returns an error that names each value that cannot work, of those that Dial and Adopt share.
+func (cfg *DialConfig) validate() error {
+	errs := []error{cfg.Conn.Validate()}
+	for i, option := range cfg.Props {
+		if option == nil {
+			errs = append(errs, fmt.Errorf("actor: DialConfig.Props[%d] is nil: it must be an option", i))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// adoptable tells what can be told of nc by any goroutine: afterwards only the system can refuse it.
+func adoptable(nc net.Conn) error {
+	switch c := nc.(type) {
+	case *net.TCPConn:
+	case *net.UnixConn:
+		if a, ok := c.LocalAddr().(*net.UnixAddr); ok && a.Net != "unix" { // datagrams, or packets
+			return fmt.Errorf("actor: %w", &loop.AdoptError{Conn: nc})
+		}
+	default:
+		return fmt.Errorf("actor: %w", &loop.AdoptError{Conn: nc})
+	}
+	raw, err := nc.(syscall.Conn).SyscallConn()
+	if err == nil {
+		err = raw.Control(func(uintptr) {}) // fails if nc is closed
+	}
+	if err != nil {
+		return fmt.Errorf("actor: the connection cannot be adopted: %w", err)
+	}
+	return nil
+}
+
+// launch spawns a on the loop with the fewest connections. open gives it a socket, on that loop, when nothing can keep
+// the actor from being told how that went.
+func (n *Network) launch(giver string, a Actor, cfg *DialConfig, open func(*connection)) (*proto.PID, error) {
+	if n.closing.Load() {
+		return nil, errShutdown
+	}
+	s := n.least()
+	c := new(connection)
+	c.kind = newSingleKind(s, c, giver, a, cfg)
+	if err := c.kind.equip(c); err != nil {
+		return nil, fmt.Errorf("actor: %w", err)
+	}
+	c.driver.Init(c, &c.socket, c.kind.cfg)
+	// Before it is spawned: so it is the first thing in its first turn, whoever else knows its PID by then.
+	c.mail.postFunc(func() { open(c) })
+	if err := s.spawn(c); err != nil {
+		if err != errShutdown {
+			err = fmt.Errorf("actor: spawning: %w", err)
+		}
+		return nil, err
+	}
+	return c.self(), nil
+}
+
+// least returns the supervisor of the loop with the fewest connections. A dial counts from its first turn on, so those
+// of a burst look alike: they are dealt out in turn.
+func (n *Network) least() *supervisor {
+	l := loop.Least(n.all, int(n.dealt.Add(1)%uint32(len(n.all))))
+	for _, s := range n.sups {
+		if s.loop == l {
+			return s
+		}
+	}
+	return n.sups[0]
+}
+
+// newSingleKind makes the kind of one connection that is its own successor. Its Props know the connection: it is spawned
+// by any goroutine, which must not touch what the turns of the loop share.
+func newSingleKind(s *supervisor, c *connection, giver string, a Actor, cfg *DialConfig) *kind {
+	k := &kind{sup: s, newActor: func() Actor { return a }, giver: giver + " was given", cfg: &cfg.Conn}
+	spawned := false
+	k.props = ownProps(cfg.Props, func() proto.Actor {
+		if spawned {
+			c.succeed()
+		}
+		spawned = true
+		return c
+	}, func() proto.Mailbox { return c })
+	return k
+}
