@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"syscall"
 
 	proto "github.com/asynkron/protoactor-go/actor"
 
@@ -91,16 +90,19 @@ func (cfg *DialConfig) validate() error {
 
 // adoptable tells what can be told of nc by any goroutine: afterwards only the system can refuse it.
 func adoptable(nc net.Conn) error {
+	var raw interface{ Control(func(fd uintptr)) error }
+	var err error
 	switch c := nc.(type) {
 	case *net.TCPConn:
+		raw, err = c.SyscallConn()
 	case *net.UnixConn:
 		if a, ok := c.LocalAddr().(*net.UnixAddr); ok && a.Net != "unix" { // datagrams, or packets
 			return fmt.Errorf("actor: %w", &loop.AdoptError{Conn: nc})
 		}
+		raw, err = c.SyscallConn()
 	default:
 		return fmt.Errorf("actor: %w", &loop.AdoptError{Conn: nc})
 	}
-	raw, err := nc.(syscall.Conn).SyscallConn()
 	if err == nil {
 		err = raw.Control(func(uintptr) {}) // fails if nc is closed
 	}

@@ -277,7 +277,7 @@ func TestDIAL12_SendWhileConnecting(t *testing.T) {
 	assert.Equal(t, conn.ErrNotConnected, early)
 	assert.False(t, writeable)
 	assert.Equal(t, conn.SendToken(1), token)
-	assert.Equal(t, 1, far.Len())
+	soon(t, func() bool { return far.Len() == 1 }, "the other end")
 }
 
 func TestDIAL15_TheContextEndsTheAttempt(t *testing.T) {
