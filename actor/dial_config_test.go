@@ -55,7 +55,7 @@ func TestDIAL13_WhatCannotWorkIsNamed(t *testing.T) {
 	_, err := f.Dial(context.Background(), "nowhere", new(probe), actor.DialConfig{Network: "tcp5"})
 	assert.ErrorAs(t, err, new(net.UnknownNetworkError))
 	//lint:ignore SA1012 this is what it is about
-	_, err = f.Dial(nil, "127.0.0.1:7669", new(probe), actor.DialConfig{}) //nolint:staticcheck
+	_, err = f.Dial(nil, "127.0.0.1:7669", new(probe), actor.DialConfig{})
 	assert.ErrorContains(t, err, "ctx is nil")
 	closed, aborted, err := f.Shutdown(timeout(t, patience))
 	assert.NoError(t, err)

@@ -3,7 +3,9 @@
 package actor_test
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/galago-go/galago/actor"
 	"github.com/galago-go/galago/conn"
+	"github.com/galago-go/galago/conn/loop"
 )
 
 // Many goroutines dial at once, and callbacks dial from loops, while accepted actors are spawned and restarted beside
@@ -80,6 +83,62 @@ func TestDialedActorIsItsOwnSuccessor(t *testing.T) {
 	p.await(t, "Stopped")
 	assert.NoError(t, p.err)
 	assert.Equal(t, 2, p.received, "the same value saw both")
+}
+
+// Dialed connections with sends pending end in order: the server gets all of it, and then the end.
+func TestNET1_ShutdownClosesDialed(t *testing.T) {
+	const count, size = 20, 200_000
+	f := start(t, actor.Config{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = ln.Close() }()
+	cfg := actor.DialConfig{Socket: loop.Options{WriteBuffer: 16 << 10}}
+	var probes []*probe
+	var ends []*peer
+	for i := range count {
+		p := &probe{onConnected: func(p *probe) {
+			if i%2 == 0 {
+				_, err := p.Conn().Send(pattern(size))
+				assert.NoError(t, err)
+			}
+		}}
+		f.call(ln.Addr().String(), p, cfg)
+		nc, err := ln.Accept()
+		require.NoError(t, err)
+		end := &peer{nc.(*net.TCPConn), t}
+		t.Cleanup(end.reset)
+		require.NoError(t, end.SetReadBuffer(4096))
+		p.await(t, "OnConnected")
+		probes, ends = append(probes, p), append(ends, end)
+	}
+	results := make(chan int, count)
+	for _, end := range ends {
+		go func() {
+			assert.NoError(t, end.SetReadDeadline(time.Now().Add(slow)))
+			got, err := io.ReadAll(end)
+			assert.NoError(t, err)
+			assert.True(t, bytes.Equal(got, pattern(len(got))))
+			assert.NoError(t, end.Close())
+			results <- len(got)
+		}()
+	}
+	closed, aborted, err := f.Shutdown(timeout(t, 20*time.Second))
+	assert.NoError(t, err)
+	assert.Equal(t, count, closed)
+	assert.Zero(t, aborted)
+	full := 0
+	for range count {
+		if n := <-results; n > 0 {
+			assert.Equal(t, size, n)
+			full++
+		}
+	}
+	assert.Equal(t, count/2, full)
+	for i, p := range probes {
+		assert.NoError(t, p.err)
+		assert.Equal(t, 1, p.count("OnClosed"))
+		assert.Equal(t, 1-i%2, p.count("OnSent"))
+	}
 }
 
 func TestNET3_ShutdownWhileDialing(t *testing.T) {
