@@ -257,7 +257,8 @@ func TestDIAL13_ASocketIsUsedOnce(t *testing.T) {
 	assert.ErrorIs(t, c.Dial(context.Background(), s.l, c, cfg), net.ErrClosed)
 	s.empty(0)
 	assert.PanicsWithValue(t, "loop: Dial needs a context", func() {
-		_ = newCaller(s.l).Dial(nil, s.l, c, cfg) //nolint:staticcheck // on purpose
+		//lint:ignore SA1012 on purpose
+		_ = newCaller(s.l).Dial(nil, s.l, c, cfg)
 	})
 }
 
