@@ -59,6 +59,21 @@ func TestLSN10_AcceptingRestsWithoutDescriptors(t *testing.T) {
 	assert.Equal(t, 2, s.Len())
 }
 
+func TestLSN4_OneReadyClientIsOneConnection(t *testing.T) {
+	sys, calls := failingAccept()
+	l := newLoop(t, Config{sys: sys})
+	offered := 0
+	s := serve(t, []*Loop{l}, "tcp", "127.0.0.1:0", ListenConfig{}, func(*end) { offered++ })
+	dial(t, s.Addr())
+	e := await(t, s.ends, "the connection")
+	do(t, l, func() {
+		assert.Len(t, calls(), 2, "the client, and then it would block")
+		assert.Equal(t, 1, offered)
+		assert.EqualValues(t, 1, e.connected.Load())
+	})
+	assert.Equal(t, 1, s.Len())
+}
+
 func TestLSN12_OtherErrorsOfAcceptDoNotPause(t *testing.T) {
 	sys, calls := failingAccept(unix.ECONNABORTED, unix.EINTR, unix.EPROTO, unix.ECONNRESET, unix.EPERM, unix.ENETDOWN)
 	polls, served := 0, 0 // polls before the first accept, and before the connection was served
