@@ -3,7 +3,8 @@
 // middleware sees them, and supervision covers them.
 //
 // The one thing to know: all of an actor's code runs in turns of its connection, on the goroutine of an event loop
-// that serves many others. So it needs no locks, and it must not block.
+// that serves many others. So it needs no locks, and it must not block; unless it is given Blocking in [ListenConfig] or
+// [DialConfig], which moves its turns to a goroutine of their own.
 //
 // Embed [Base] in a type, and write the callbacks that matter. Give a function that makes one to [Network.Listen], which
 // calls it for each client; or give one actor to [Network.Dial], which connects it to a server, or to [Network.Adopt],

@@ -28,7 +28,7 @@ type connection struct {
 	facts facts
 	tries uint8 // times that a broken stop was taken up again
 
-	socket loop.Socket
+	socket loop.Socket // unused if kind has a Detached
 	driver conn.Driver
 }
 
@@ -78,10 +78,21 @@ func (c *connection) context() proto.Context {
 }
 
 // turns is what the turns of c's goroutine share.
-func (c *connection) turns() *turns { return &c.kind.sup.turns }
+func (c *connection) turns() *turns {
+	if own := c.kind.own; own != nil {
+		return &own.turns
+	}
+	return &c.kind.sup.turns
+}
 
 // wake asks for a turn. Every wish for one that does not come from the loop itself passes through here.
-func (c *connection) wake() { c.kind.sup.loop.Queue(c) }
+func (c *connection) wake() {
+	if own := c.kind.own; own != nil {
+		own.Queue()
+		return
+	}
+	c.kind.sup.loop.Queue(c)
+}
 
 // Receive is where Proto.Actor's invoker arrives, after middleware.
 func (c *connection) Receive(ctx proto.Context) {

@@ -19,6 +19,8 @@ type DialConfig struct {
 	Socket  loop.Options   // not for Adopt, which leaves the options of the socket as they are
 	Network string         // "tcp", "tcp4", "tcp6" or "unix"; if empty, "tcp"; not for Adopt
 	Local   netip.AddrPort // what to connect from; if zero, the system's choice; not for Adopt, nor for unix
+	// Blocking lets callbacks and Receive block, as in ListenConfig.
+	Blocking bool
 	// Props are options for the actor, as in ListenConfig.
 	Props []proto.PropsOption
 }
@@ -51,7 +53,9 @@ func (n *Network) Dial(ctx context.Context, addr string, a Actor, cfg DialConfig
 		return nil, err
 	}
 	return n.launch("Dial", a, &cfg, func(c *connection) {
-		if err := c.socket.Dial(ctx, c.kind.sup.loop, c, to); err != nil {
+		if own := c.kind.own; own != nil {
+			own.Dial(ctx, to)
+		} else if err := c.socket.Dial(ctx, c.kind.sup.loop, c, to); err != nil {
 			c.driver.Failed(conn.StageDial, err)
 		}
 	})
@@ -70,7 +74,9 @@ func (n *Network) Adopt(nc net.Conn, a Actor, cfg DialConfig) (*proto.PID, error
 		return nil, err
 	}
 	return n.launch("Adopt", a, &cfg, func(c *connection) {
-		if err := c.socket.Adopt(nc, c.kind.sup.loop, c); err != nil {
+		if own := c.kind.own; own != nil {
+			own.Adopt(nc)
+		} else if err := c.socket.Adopt(nc, c.kind.sup.loop, c); err != nil {
 			_ = nc.Close() // nobody else will
 			c.driver.Failed(conn.StageDial, err)
 		}
@@ -120,11 +126,16 @@ func (n *Network) launch(giver string, a Actor, cfg *DialConfig, open func(*conn
 	}
 	s := n.least()
 	c := new(connection)
-	c.kind = newSingleKind(s, c, giver, a, cfg)
+	shared := kind{sup: s, newActor: func() Actor { return a }, giver: giver + " was given", cfg: &cfg.Conn, options: cfg.Props}
+	c.kind = shared.single(c, cfg.Blocking)
 	if err := c.kind.equip(c); err != nil {
 		return nil, fmt.Errorf("actor: %w", err)
 	}
-	c.driver.Init(c, &c.socket, c.kind.cfg)
+	if own := c.kind.own; own != nil {
+		c.driver.Init(c, own, c.kind.cfg)
+	} else {
+		c.driver.Init(c, &c.socket, c.kind.cfg)
+	}
 	// Before it is spawned: so it is the first thing in its first turn, whoever else knows its PID by then.
 	c.mail.postFunc(func() { open(c) })
 	if err := s.spawn(c); err != nil {
@@ -132,6 +143,9 @@ func (n *Network) launch(giver string, a Actor, cfg *DialConfig, open func(*conn
 			err = fmt.Errorf("actor: spawning: %w", err)
 		}
 		return nil, err
+	}
+	if own := c.kind.own; own != nil {
+		own.Start()
 	}
 	return c.self(), nil
 }
@@ -146,19 +160,4 @@ func (n *Network) least() *supervisor {
 		}
 	}
 	return n.sups[0]
-}
-
-// newSingleKind makes the kind of one connection that is its own successor. Its Props know the connection: it is spawned
-// by any goroutine, which must not touch what the turns of the loop share.
-func newSingleKind(s *supervisor, c *connection, giver string, a Actor, cfg *DialConfig) *kind {
-	k := &kind{sup: s, newActor: func() Actor { return a }, giver: giver + " was given", cfg: &cfg.Conn}
-	spawned := false
-	k.props = ownProps(cfg.Props, func() proto.Actor {
-		if spawned {
-			c.succeed()
-		}
-		spawned = true
-		return c
-	}, func() proto.Mailbox { return c })
-	return k
 }

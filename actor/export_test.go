@@ -17,7 +17,7 @@ var System = proto.NewActorSystem(
 // InUse returns what connections did not give back. n must have been shut down.
 func (n *Network) InUse() (bytes int) {
 	for _, s := range n.sups {
-		bytes += s.loop.Memory().InUse()
+		bytes += s.loop.InUse()
 	}
 	return bytes
 }

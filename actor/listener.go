@@ -19,6 +19,9 @@ type ListenConfig struct {
 	Socket   loop.Options
 	Network  string // "tcp", "tcp4", "tcp6" or "unix"; if empty, "tcp"
 	MaxConns int    // at this number accepting waits; if zero, 100,000
+	// Blocking lets callbacks and Receive block: the turns of each connection run on a goroutine of their own, which
+	// lives while turns are wanted. Everything else is the same. newActor is called on an event loop all the same.
+	Blocking bool
 	// Props are options for each actor, such as receiver middleware, which costs an allocation for every message. The
 	// producer, the mailbox, the dispatcher, the spawner and the guardian are ours.
 	Props []proto.PropsOption
@@ -98,7 +101,13 @@ func (n *Network) Listen(ctx context.Context, addr string, newActor func() Actor
 	inner, err := loop.Listen(ctx, n.all, cfg.Network, addr, loop.ListenConfig{
 		Options:  cfg.Socket,
 		MaxConns: cfg.MaxConns,
-		Accept:   func(a *loop.Accepted) { kinds[a.Loop()].accept(a) },
+		Accept: func(a *loop.Accepted) {
+			if k := kinds[a.Loop()]; cfg.Blocking {
+				k.acceptBlocking(a)
+			} else {
+				k.accept(a)
+			}
+		},
 		Resting: func(err error) {
 			n.log.LogAttrs(context.Background(), slog.LevelWarn, "accepting rests: the system has no room for connections",
 				slog.String("listener", addr), slog.Any("error", err))
@@ -115,20 +124,46 @@ func (n *Network) Listen(ctx context.Context, addr string, newActor func() Actor
 }
 
 // A kind is what the connections of one listener on one loop share. It belongs to the loop. One that was dialed or
-// adopted has a kind of its own.
+// adopted, or may block, has a kind of its own.
 type kind struct {
 	sup      *supervisor
 	newActor func() Actor
 	giver    string // who newActor is for the user, with a verb
 	cfg      *conn.Config
+	options  []proto.PropsOption
 	props    *proto.Props
 	door     *loop.Listener // who accepts them; known from the first one on; nil if nobody does
+	own      *ownTurns      // nil if the connection takes its turns on the loop
+}
+
+// ownTurns is what a connection has that takes its turns on a goroutine of its own.
+type ownTurns struct {
+	*loop.Detached
+	turns turns
 }
 
 func newKind(s *supervisor, newActor func() Actor, cfg *ListenConfig) *kind {
-	k := &kind{sup: s, newActor: newActor, giver: "newActor returned", cfg: &cfg.Conn}
+	k := &kind{sup: s, newActor: newActor, giver: "newActor returned", cfg: &cfg.Conn, options: cfg.Props}
 	k.props = ownProps(cfg.Props, k.produce, func() proto.Mailbox { return s.turns.making })
 	return k
+}
+
+// single makes a kind like k for c alone. Its Props know the connection: it is spawned by any goroutine, which must not
+// touch what the turns of the loop share.
+func (k *kind) single(c *connection, blocking bool) *kind {
+	one := *k
+	spawned := false
+	one.props = ownProps(k.options, func() proto.Actor {
+		if spawned {
+			c.succeed()
+		}
+		spawned = true
+		return c
+	}, func() proto.Mailbox { return c })
+	if blocking {
+		one.own = &ownTurns{Detached: loop.NewDetached(k.sup.loop, c)}
+	}
+	return &one
 }
 
 // ownProps makes Props of the user's options and what is ours.
@@ -163,16 +198,42 @@ func (k *kind) accept(a *loop.Accepted) {
 		return
 	}
 	c.driver.Init(c, &c.socket, k.cfg)
-	if err := k.sup.spawnAccepted(c); err != nil {
-		if err != errShutdown {
-			k.sup.net.logRefused(a.Remote().String(), err)
-		}
+	if !k.spawned(c, a, k.sup.spawnAccepted) {
 		return
 	}
 	c.facts |= factSlot
 	if err := c.socket.Open(a, c); err != nil {
 		c.driver.Failed(conn.StageDial, err)
 	}
+}
+
+// acceptBlocking is accept for a connection whose turns leave the loop. They begin when all is set.
+func (k *kind) acceptBlocking(a *loop.Accepted) {
+	k.door = a.Listener()
+	c := new(connection)
+	c.kind = k.single(c, true)
+	if err := k.equip(c); err != nil {
+		k.sup.net.logRefused(a.Remote().String(), err)
+		return
+	}
+	own := c.kind.own
+	c.driver.Init(c, own, k.cfg)
+	if !k.spawned(c, a, k.sup.spawn) {
+		return
+	}
+	c.facts |= factSlot
+	if err := own.Open(a); err != nil {
+		own.Failed(conn.StageDial, err)
+	}
+	own.Start()
+}
+
+func (k *kind) spawned(c *connection, a *loop.Accepted, spawn func(*connection) error) bool {
+	err := spawn(c)
+	if err != nil && err != errShutdown {
+		k.sup.net.logRefused(a.Remote().String(), err)
+	}
+	return err == nil
 }
 
 // equip gives c a new actor of the user's. It is guarded; only runtime.Goexit passes.

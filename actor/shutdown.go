@@ -19,7 +19,7 @@ const abortGrace = 5 * time.Second
 // how many ended in order and how many were cut off, by us, by the peer or by a time-out, since the first call of
 // Shutdown; and ctx's error if any were left when it ended.
 //
-// When it returns, nothing of the network is left; but if a callback blocks an event loop, it gives up 5 s after ctx,
+// When it returns, nothing of the network is left; but if a callback blocks, it gives up 5 s after ctx,
 // with an error that says so, and may be called again. It must not be called in a callback: it would wait for itself.
 // A second call, at any time, waits as the first does.
 func (n *Network) Shutdown(ctx context.Context) (closed, aborted int, err error) {
@@ -64,7 +64,7 @@ func (n *Network) end(ctx context.Context) error {
 		grace, cancel := context.WithTimeout(context.Background(), n.grace)
 		defer cancel()
 		if n.wait(grace) != nil {
-			return errors.Join(late, fmt.Errorf("actor: %d connections did not end in %v: a callback blocks their event loop",
+			return errors.Join(late, fmt.Errorf("actor: %d connections did not end in %v: a callback blocks them, or their event loop",
 				n.left(), n.grace))
 		}
 	}

@@ -114,7 +114,7 @@ func (c *connection) complete(t *turns) {
 func (c *connection) abandon() {
 	self, n := c.self(), c.kind.sup.net
 	if c.driver.Conn().State() != conn.StateClosed {
-		_ = c.socket.Close(true) // the Driver could not
+		c.reset() // the Driver could not
 	}
 	if self != nil {
 		n.sys.ProcessRegistry.Remove(self)
@@ -122,6 +122,15 @@ func (c *connection) abandon() {
 	}
 	c.phase, c.facts = stopping, c.facts|factStopped
 	c.leave()
+}
+
+// reset gives up the socket.
+func (c *connection) reset() {
+	if own := c.kind.own; own != nil {
+		_ = own.Close(true)
+		return
+	}
+	_ = c.socket.Close(true)
 }
 
 // stopped looks whether Proto.Actor has done with the actor: it may still wait for children.
@@ -146,7 +155,7 @@ func (c *connection) leave() {
 	c.phase = gone
 	c.mail.close()
 	if c.driver.Conn().State() != conn.StateClosed {
-		_ = c.socket.Close(true)
+		c.reset()
 	}
 	c.part()
 	c.Actor, c.acks, c.died = nil, nil, nil // whoever keeps the PID keeps this connection, but no more

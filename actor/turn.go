@@ -211,7 +211,11 @@ func (c *connection) rest() (more bool) {
 	if c.phase == gone {
 		return c.bury(c.self())
 	}
-	c.socket.SetDeadline(c.driver.Deadline())
+	if own := c.kind.own; own != nil {
+		own.SetDeadline(c.driver.Deadline())
+	} else {
+		c.socket.SetDeadline(c.driver.Deadline())
+	}
 	if c.mail.hasSystem() || c.facts.has(factBroken) {
 		return true
 	}

@@ -21,11 +21,15 @@ type poller struct {
 	events  [128]unix.EpollEvent
 	n, next int // events of the last poll; the first one not dispatched yet
 
-	iov [256]unix.Iovec // scratch for sendmsg; cleared after use
-	msg unix.Msghdr
-	one [1]byte // scratch for a peek
-
+	scratch // of the turns on the loop
 	parking
+}
+
+// scratch is what system calls need for their duration.
+type scratch struct {
+	iov [256]unix.Iovec // for sendmsg; cleared after use
+	msg unix.Msghdr
+	one [1]byte // for a peek
 }
 
 // What epoll is told of a descriptor is the index of its socket, with the generation; or, negative, whose door it is,

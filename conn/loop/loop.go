@@ -55,7 +55,12 @@ type Loop struct {
 	doorIDs int32
 	stats   Stats
 
+	desksMu sync.Mutex // guards what follows
+	desks   []*desk    // that no Detached uses now
+	lent    int        // bytes of blocks that connections have of desks that were not kept
+
 	wakers   sync.WaitGroup // wakes that are under way; none begins once closing
+	workers  sync.WaitGroup // goroutines of Detached; none begins once closing
 	done     chan struct{}  // closed when the goroutine is gone
 	closed   sync.Once
 	closeErr error
@@ -84,7 +89,7 @@ func New(cfg Config) (*Loop, error) {
 	return l, nil
 }
 
-// Close ends the loop: it waits for the turn in progress, and then gives up all descriptors that are left, without a
+// Close ends the loop: it waits for the turns in progress, and then gives up all descriptors that are left, without a
 // word to their owners. Tasks that are queued are dropped. It must not be called on the loop. A second Close waits as
 // well, and returns the same.
 func (l *Loop) Close() error {
@@ -95,6 +100,7 @@ func (l *Loop) Close() error {
 		l.poller.wake()
 		<-l.done
 		l.wakers.Wait()
+		l.workers.Wait()
 		l.closeErr = errors.Join(l.abandon(), l.poller.close())
 	})
 	return l.closeErr
@@ -214,8 +220,17 @@ func (l *Loop) Stats() Stats {
 // Now returns the time of this turn. It may be called on the loop only.
 func (l *Loop) Now() time.Time { return l.now }
 
-// Memory returns what the loop lends to turns. It may be used on the loop, and once the loop is closed.
-func (l *Loop) Memory() *conn.Memory { return &l.mem }
+// InUse returns how many bytes of blocks connections have borrowed and not given back. It may be asked once the loop is
+// closed.
+func (l *Loop) InUse() int {
+	l.desksMu.Lock()
+	defer l.desksMu.Unlock()
+	n := l.mem.InUse() + l.lent
+	for _, k := range l.desks {
+		n += k.mem.InUse()
+	}
+	return n
+}
 
 // run is the loop's goroutine.
 func (l *Loop) run() {

@@ -66,8 +66,12 @@ func (s *Socket) Write(bufs [][]byte) (int, error) {
 	if s.number == 0 {
 		return 0, net.ErrClosed
 	}
+	return s.writeWith(&s.loop.poller.scratch, bufs)
+}
+
+func (s *Socket) writeWith(k *scratch, bufs [][]byte) (int, error) {
 	for {
-		n, errno := s.write(bufs)
+		n, errno := s.write(k, bufs)
 		switch {
 		case errno == 0:
 			return n, nil
@@ -82,24 +86,24 @@ func (s *Socket) Write(bufs [][]byte) (int, error) {
 	}
 }
 
-func (s *Socket) write(bufs [][]byte) (int, syscall.Errno) {
-	p := &s.loop.poller
+func (s *Socket) write(k *scratch, bufs [][]byte) (int, syscall.Errno) {
+	sys := s.loop.poller.sys
 	if len(bufs) == 1 {
-		return p.sys.send(s.fd(), bufs[0])
+		return sys.send(s.fd(), bufs[0])
 	}
 	n, size := 0, 0
 	for _, b := range bufs {
-		if len(b) > 0 && n < len(p.iov) {
-			p.iov[n].Base = unsafe.SliceData(b)
-			p.iov[n].SetLen(len(b))
+		if len(b) > 0 && n < len(k.iov) {
+			k.iov[n].Base = unsafe.SliceData(b)
+			k.iov[n].SetLen(len(b))
 			n++
 			size += len(b)
 		}
 	}
-	p.msg.Iov = &p.iov[0]
-	p.msg.SetIovlen(n)
-	sent, errno := p.sys.sendmsg(s.fd(), &p.msg, size)
-	clear(p.iov[:n]) // or it would keep the buffers alive
+	k.msg.Iov = &k.iov[0]
+	k.msg.SetIovlen(n)
+	sent, errno := sys.sendmsg(s.fd(), &k.msg, size)
+	clear(k.iov[:n]) // or it would keep the buffers alive
 	return sent, errno
 }
 
@@ -108,6 +112,10 @@ func (s *Socket) Unread() (int, error) {
 	if s.number == 0 {
 		return 0, net.ErrClosed
 	}
+	return s.unreadWith(&s.loop.poller.scratch)
+}
+
+func (s *Socket) unreadWith(k *scratch) (int, error) {
 	if s.errno == 0 {
 		// Asking clears it, so it is kept: a later Read would see an end without a reason.
 		if e, err := unix.GetsockoptInt(s.fd(), unix.SOL_SOCKET, unix.SO_ERROR); err != nil {
@@ -127,14 +135,13 @@ func (s *Socket) Unread() (int, error) {
 	if n > 0 {
 		return int(n), nil
 	}
-	return s.peek()
+	return s.peek(k)
 }
 
 // peek tells the end from nothing: neither has bytes.
-func (s *Socket) peek() (int, error) {
-	p := &s.loop.poller
+func (s *Socket) peek(k *scratch) (int, error) {
 	for {
-		n, errno := p.sys.recv(s.fd(), p.one[:], unix.MSG_PEEK)
+		n, errno := s.loop.poller.sys.recv(s.fd(), k.one[:], unix.MSG_PEEK)
 		switch {
 		case errno == 0 && n > 0:
 			return -1, nil
