@@ -61,8 +61,9 @@ func (n *Network) Dial(ctx context.Context, addr string, a Actor, cfg DialConfig
 	})
 }
 
-// Adopt spawns a for an established connection, and takes nc over, as if it had been accepted. nc must be a
-// *net.TCPConn, or a *net.UnixConn that is a stream: else the error is a [*loop.AdoptError], which matches
+// Adopt spawns a for an established connection, and takes nc over, as if it had been accepted. A *net.TCPConn or
+// *net.UnixConn is as good as an accepted one. Any other stream, such as an end of [net.Pipe] or a *tls.Conn, is read and
+// written on goroutines, as in a portable Network. What is no stream is refused with a [*loop.AdoptError], which matches
 // [errors.ErrUnsupported]. Nobody may be reading or writing with nc. OnConnected tells when it is done; in the rare case
 // that the system refuses it, nc is closed, and OnConnectFailed tells.
 //
@@ -70,7 +71,11 @@ func (n *Network) Dial(ctx context.Context, addr string, a Actor, cfg DialConfig
 // work; it matches [net.ErrClosed] if nc is closed, and after Shutdown. What Dial says of a, Adopt promises too. Adopt
 // may be called by any goroutine, also in a callback.
 func (n *Network) Adopt(nc net.Conn, a Actor, cfg DialConfig) (*proto.PID, error) {
-	if err := errors.Join(cfg.validate(), adoptable(nc)); err != nil {
+	err := cfg.validate()
+	if bad := loop.Adoptable(nc); bad != nil {
+		err = errors.Join(err, fmt.Errorf("actor: the connection cannot be adopted: %w", bad))
+	}
+	if err != nil {
 		return nil, err
 	}
 	return n.launch("Adopt", a, &cfg, func(c *connection) {
@@ -92,30 +97,6 @@ func (cfg *DialConfig) validate() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// adoptable tells what can be told of nc by any goroutine: afterwards only the system can refuse it.
-func adoptable(nc net.Conn) error {
-	var raw interface{ Control(func(fd uintptr)) error }
-	var err error
-	switch c := nc.(type) {
-	case *net.TCPConn:
-		raw, err = c.SyscallConn()
-	case *net.UnixConn:
-		if a, ok := c.LocalAddr().(*net.UnixAddr); ok && a.Net != "unix" { // datagrams, or packets
-			return fmt.Errorf("actor: %w", &loop.AdoptError{Conn: nc})
-		}
-		raw, err = c.SyscallConn()
-	default:
-		return fmt.Errorf("actor: %w", &loop.AdoptError{Conn: nc})
-	}
-	if err == nil {
-		err = raw.Control(func(uintptr) {}) // fails if nc is closed
-	}
-	if err != nil {
-		return fmt.Errorf("actor: the connection cannot be adopted: %w", err)
-	}
-	return nil
 }
 
 // launch spawns a on the loop with the fewest connections. open gives it a socket, on that loop, when nothing can keep

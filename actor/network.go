@@ -46,6 +46,10 @@ type Network struct {
 type Config struct {
 	Loops int // event loops; if zero, one for each CPU
 
+	// Portable runs the loops on package net, and not on the system's poller: each connection then has a goroutine that
+	// reads ahead. On systems other than Linux that is always so.
+	Portable bool
+
 	// Strategy decides what becomes of a connection whose actor panicked; if nil, it is aborted and its actor stops.
 	// It decides on one connection, whatever it says of others; Escalate, or a panic of its own, means Stop.
 	Strategy proto.SupervisorStrategy
@@ -88,7 +92,9 @@ func New(sys *proto.ActorSystem, cfg Config) (*Network, error) {
 	if cfg.StallWarning == 0 {
 		cfg.StallWarning = defaultStallWarning
 	}
-	loops, err := n.startLoops(cfg.Loops, cfg.StallWarning)
+	loops, err := n.startLoops(cfg.Loops, loop.Config{
+		StallWarning: cfg.StallWarning, Stalled: n.stalled, Panicked: n.panicked, Portable: cfg.Portable,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -133,9 +139,9 @@ func (h atLeast) WithGroup(name string) slog.Handler {
 	return atLeast{h.Handler.WithGroup(name), h.level}
 }
 
-func (n *Network) startLoops(count int, stall time.Duration) (loops []*loop.Loop, err error) {
+func (n *Network) startLoops(count int, cfg loop.Config) (loops []*loop.Loop, err error) {
 	for range count {
-		l, err := loop.New(loop.Config{StallWarning: stall, Stalled: n.stalled, Panicked: n.panicked})
+		l, err := loop.New(cfg)
 		if err != nil {
 			errs := []error{fmt.Errorf("actor: starting event loop %d: %w", len(loops)+1, err)}
 			for _, l := range loops {

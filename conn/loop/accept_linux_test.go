@@ -179,7 +179,7 @@ func TestLSN8_NoReleaseIsLost(t *testing.T) {
 		ln = &Listener{cfg: ListenConfig{MaxConns: 1}}
 		ln.door = &acceptor{loop: &Loop{}, ln: ln}
 		ln.live.Store(1)
-		return ln, ln.door.begin
+		return ln, ln.door.link().begin
 	}
 	ln, queued := full() // before the acceptor has raised its flag
 	assert.False(t, ln.room())

@@ -9,22 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Adopt takes over an established connection, on l's goroutine, as if l had accepted it, and tells owner that it is
-// connected. nc must be a *net.TCPConn, or a *net.UnixConn that is a stream; else the error is an [*AdoptError]. nc is
-// closed then, and the connection lives on in s. Nobody may be reading or writing with nc.
-//
-// If Adopt fails, nc is still the caller's, as it was, and owner was told nothing. It fails with net.ErrClosed if nc is
-// closed, or if s was closed or used before.
-func (s *Socket) Adopt(nc net.Conn, l *Loop, owner Owner) error {
-	if s.closed || s.number != 0 || s.loop != nil {
-		return net.ErrClosed
-	}
-	// Only these types, and not whatever has a descriptor: a type that embeds one of them may do more in Read and Write.
-	switch nc.(type) {
-	case *net.TCPConn, *net.UnixConn:
-	default:
-		return &AdoptError{nc}
-	}
+// adopt takes the descriptor of nc over.
+func (s *Socket) adopt(nc net.Conn, l *Loop, owner Owner) error {
 	fd, err := duplicate(nc.(syscall.Conn))
 	if err != nil {
 		return err
@@ -40,13 +26,8 @@ func (s *Socket) Adopt(nc net.Conn, l *Loop, owner Owner) error {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return errors.Join(os.NewSyscallError("fcntl", err), closeSocket(fd, false))
 	}
-	a := &Accepted{loop: l, about: new(about), number: int32(fd) + 1}
-	if local, ok := nc.LocalAddr().(*net.TCPAddr); ok {
-		a.about.local = unmapped(local.AddrPort())
-	}
-	if remote, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		a.remote = unmapped(remote.AddrPort())
-	}
+	a := &Accepted{loop: l, about: &about{local: addrPortOf(nc.LocalAddr())}, remote: addrPortOf(nc.RemoteAddr()),
+		number: int32(fd) + 1}
 	l.load.Add(1)
 	if err := s.Open(a, owner); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -99,17 +98,21 @@ func TestSHL6_WhatCannotBeAdoptedStaysTheCallers(t *testing.T) {
 		assert.Zero(t, l.Load())
 		return err
 	}
-	near, far := net.Pipe()
-	tcp, peer := ncPair(t, "tcp", "127.0.0.1:0")
+	tcp, _ := ncPair(t, "tcp", "127.0.0.1:0")
+	gram, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@galago-adopt-test", Net: "unixgram"})
+	require.NoError(t, err)
+	udp, err := net.ListenUDP("udp", nil)
+	require.NoError(t, err)
 	files := openFiles()
 	for _, k := range []struct {
 		nc   net.Conn
 		want string
 	}{
-		{near, "*net.pipe"},
-		{tls.Client(tcp, &tls.Config{ServerName: "a"}), "*tls.Conn"},
-		{wrapped{tcp.(*net.TCPConn)}, "loop.wrapped"},
 		{nil, "<nil>"},
+		{(*net.TCPConn)(nil), "*net.TCPConn"},
+		{(*net.UnixConn)(nil), "*net.UnixConn"},
+		{gram, "*net.UnixConn"},
+		{udp, "*net.UDPConn"},
 	} {
 		err := refused(k.nc)
 		var e *AdoptError
@@ -118,19 +121,65 @@ func TestSHL6_WhatCannotBeAdoptedStaysTheCallers(t *testing.T) {
 		assert.ErrorIs(t, err, errors.ErrUnsupported)
 		assert.ErrorContains(t, err, k.want)
 	}
-	works(t, near, far)
-	works(t, tcp, peer)
 	assert.Equal(t, files, openFiles())
-	require.NoError(t, near.Close())
-	require.NoError(t, far.Close())
-
-	gram, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@galago-adopt-test", Net: "unixgram"})
-	require.NoError(t, err)
-	assert.ErrorIs(t, refused(gram), errors.ErrUnsupported)
 	assert.NoError(t, gram.Close())
+	assert.NoError(t, udp.Close())
 
+	pipe, _ := net.Pipe()
 	require.NoError(t, tcp.Close())
-	assert.ErrorIs(t, refused(tcp), net.ErrClosed)
+	require.NoError(t, pipe.Close())
+	for _, nc := range []net.Conn{tcp, wrapped{tcp.(*net.TCPConn)}, pipe} {
+		assert.ErrorIs(t, refused(nc), net.ErrClosed)
+	}
+}
+
+// What has no descriptor of its own is read and written by its own methods: a type that embeds a socket may do more.
+func TestAdoptLeavesToOthersWhatTheyDo(t *testing.T) {
+	l := newLoop(t, Config{})
+	adopt := func(nc net.Conn) *caller {
+		c := newCaller(l)
+		c.on(t, func() { require.NoError(t, c.Adopt(nc, l, c)) })
+		t.Cleanup(func() { c.on(t, func() { _ = c.Socket.Close(true) }) })
+		assert.Equal(t, "connected", await(t, c.told, "the connection"))
+		return c
+	}
+	for _, kind := range []string{"pipe", "wrapped"} {
+		t.Run(kind, func(t *testing.T) {
+			near, far := net.Pipe()
+			if kind == "wrapped" {
+				tcp, peer := ncPair(t, "tcp", "127.0.0.1:0")
+				near, far = wrapped{tcp.(*net.TCPConn)}, peer
+			}
+			c := adopt(near)
+			mustWrite(t, far, "ping")
+			c.until(t, conn.Readable)
+			got, err := c.readAll(t)
+			assert.Equal(t, "ping", string(got))
+			assert.Same(t, conn.ErrWouldBlock, err)
+			c.on(t, func() {
+				_, err := c.Write([][]byte{[]byte("po"), []byte("ng")})
+				assert.Same(t, conn.ErrWouldBlock, err)
+			})
+			p := make([]byte, 4)
+			_, err = io.ReadFull(far, p)
+			require.NoError(t, err)
+			assert.Equal(t, "pong", string(p))
+			c.until(t, conn.Writable)
+			c.on(t, func() {
+				n, err := c.Write([][]byte{[]byte("po"), []byte("ng")})
+				assert.NoError(t, err)
+				assert.Equal(t, 4, n)
+			})
+			require.NoError(t, far.Close())
+			c.until(t, conn.Hangup)
+			c.on(t, func() {
+				_, err := c.Read(p)
+				assert.ErrorIs(t, err, io.EOF)
+				assert.NoError(t, c.Socket.Close(false))
+				assert.Zero(t, l.Load())
+			})
+		})
+	}
 }
 
 func TestFLT6_AdoptedSocketThatCannotBeRegistered(t *testing.T) {

@@ -4,5 +4,4 @@ package loop
 
 import "net"
 
-// Adopt fails on this system.
-func (s *Socket) Adopt(nc net.Conn, _ *Loop, _ Owner) error { return &AdoptError{nc} }
+func (s *Socket) adopt(nc net.Conn, l *Loop, owner Owner) error { return s.adoptPorted(nc, l, owner) }

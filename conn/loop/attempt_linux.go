@@ -16,9 +16,9 @@ import (
 	"github.com/galago-go/galago/conn"
 )
 
-// An attempt is one address that is being tried. It has a descriptor, and a Socket without one, which is there to be
-// found in a slot: closing it ends the whole dial. It owns that Socket, and so is told of events.
-type attempt struct {
+// A socketAttempt is one address that is being tried. It has a descriptor, and a Socket without one, which is there to
+// be found in a slot: closing it ends the whole dial. It owns that Socket, and so is told of events.
+type socketAttempt struct {
 	Link
 	d      *dialer
 	to     netip.AddrPort // zero for unix-domain sockets
@@ -28,13 +28,30 @@ type attempt struct {
 	events conn.Interest // all that were told
 }
 
-var _ Owner = (*attempt)(nil)
+var _ Owner = (*socketAttempt)(nil)
+
+func (d *dialer) newAttempt(to netip.AddrPort) attempt {
+	if d.loop.portable() {
+		return &portedAttempt{d: d, loop: d.loop, to: to}
+	}
+	return &socketAttempt{d: d, to: to, fd: -1}
+}
+
+// give hands the descriptor over with its registration: from here on, events find s in its slot.
+func (a *socketAttempt) give(s *Socket) conn.Interest {
+	l := s.loop
+	l.slots.remove(s.slot)
+	l.slots.at(a.sock.slot).socket = s
+	s.slot, s.number = a.sock.slot, int32(a.fd)+1
+	a.fd = -1
+	return a.events
+}
 
 // Ready takes note. A turn follows, which asks what it means.
-func (a *attempt) Ready(i conn.Interest) { a.events |= i }
+func (a *socketAttempt) Ready(i conn.Interest) { a.events |= i }
 
 // Turn asks how connecting went.
-func (a *attempt) Turn(time.Time, *conn.Memory) bool {
+func (a *socketAttempt) Turn(time.Time, *conn.Memory) bool {
 	if a.fd < 0 {
 		return false
 	}
@@ -48,53 +65,21 @@ func (a *attempt) Turn(time.Time, *conn.Memory) bool {
 
 // An attempt has no deadline, and nobody else tells it anything.
 
-func (a *attempt) Connecting(int)           {}
-func (a *attempt) Connected()               {}
-func (a *attempt) Failed(conn.Stage, error) {}
-func (a *attempt) Due()                     {}
-func (a *attempt) Post(func())              {}
+func (a *socketAttempt) Connecting(int)           {}
+func (a *socketAttempt) Connected()               {}
+func (a *socketAttempt) Failed(conn.Stage, error) {}
+func (a *socketAttempt) Due()                     {}
+func (a *socketAttempt) Post(func())              {}
+
+func (a *socketAttempt) address() netip.AddrPort { return a.to }
 
 // String names the task where a long turn is reported.
-func (a *attempt) String() string { return "attempt to connect to " + a.address() }
-
-func (a *attempt) isUnix() bool { return !a.to.IsValid() }
-
-// network and address are what Control is told, as by package net.
-func (a *attempt) network() string {
-	switch {
-	case a.isUnix():
-		return "unix"
-	case a.to.Addr().Is4():
-		return "tcp4"
-	}
-	return "tcp6"
-}
-
-func (a *attempt) address() string {
-	if a.isUnix() {
-		return a.d.cfg.Addr
-	}
-	return a.to.String()
-}
-
-// failure names the address.
-func (a *attempt) failure(err error) error {
-	e := &net.OpError{Op: "dial", Net: a.d.cfg.Network, Err: err}
-	if a.isUnix() {
-		e.Addr = &net.UnixAddr{Name: a.d.cfg.Addr, Net: "unix"}
-		return e
-	}
-	e.Addr = net.TCPAddrFromAddrPort(a.to)
-	if from := a.d.route.from; from.IsValid() {
-		e.Source = net.TCPAddrFromAddrPort(from)
-	}
-	return e
-}
+func (a *socketAttempt) String() string { return "attempt to connect to " + a.d.addressOf(a.to) }
 
 // open makes the socket and sets it up.
-func (a *attempt) open() (err error) {
+func (a *socketAttempt) open() (err error) {
 	family, protocol := unix.AF_INET6, unix.IPPROTO_TCP // not Multipath TCP, whose calls cost more
-	switch a.network() {
+	switch networkOf(a.to) {
 	case "unix":
 		family, protocol = unix.AF_UNIX, 0
 	case "tcp4":
@@ -105,7 +90,7 @@ func (a *attempt) open() (err error) {
 		a.fd = -1
 		return os.NewSyscallError("socket", err)
 	}
-	if err = a.d.cfg.Options.set(a.fd, a.network()); err != nil {
+	if err = a.d.cfg.Options.set(a.fd, networkOf(a.to)); err != nil {
 		return err
 	}
 	if err = a.control(); err != nil {
@@ -118,7 +103,7 @@ func (a *attempt) open() (err error) {
 }
 
 // control calls Options.Control. It is the application's, and may do anything.
-func (a *attempt) control() (err error) {
+func (a *socketAttempt) control() (err error) {
 	f := a.d.cfg.Options.Control
 	if f == nil {
 		return nil
@@ -133,15 +118,15 @@ func (a *attempt) control() (err error) {
 			}
 		}
 	}()
-	return f(a.network(), a.address(), raw)
+	return f(networkOf(a.to), a.d.addressOf(a.to), raw)
 }
 
 // bind chooses the local end, if it is to be chosen.
-func (a *attempt) bind() error {
+func (a *socketAttempt) bind() error {
 	from := a.d.route.from
 	addr, port := from.Addr(), from.Port()
 	known := addr.IsValid() && !addr.IsUnspecified()
-	if a.isUnix() || !known && port == 0 {
+	if isUnix(a.to) || !known && port == 0 {
 		return nil
 	}
 	if !known {
@@ -163,10 +148,10 @@ func (a *attempt) bind() error {
 
 // connect begins to connect, and reports whether that was all. Only then is the socket registered: before, the poller
 // would say that it hangs up.
-func (a *attempt) connect() (connected bool, err error) {
+func (a *socketAttempt) connect() (connected bool, err error) {
 	l := a.d.loop
 	var sa unix.Sockaddr = &unix.SockaddrUnix{Name: a.d.cfg.Addr}
-	if !a.isUnix() {
+	if !isUnix(a.to) {
 		sa = sockaddr(a.to)
 	}
 	switch err := l.poller.sys.connect(a.fd, sa); err {
@@ -188,7 +173,7 @@ func (a *attempt) connect() (connected bool, err error) {
 }
 
 // outcome asks what an event meant. That the socket is writeable says nothing: it is so, too, if nobody listens.
-func (a *attempt) outcome() (connected bool, err error) {
+func (a *socketAttempt) outcome() (connected bool, err error) {
 	sys := a.d.loop.poller.sys
 	n, err := sys.sockErr(a.fd)
 	if err != nil {
@@ -211,7 +196,7 @@ func (a *attempt) outcome() (connected bool, err error) {
 }
 
 // ends returns what a socket that is connected connects.
-func (a *attempt) ends() (local, remote netip.AddrPort, err error) {
+func (a *socketAttempt) ends() (local, remote netip.AddrPort, err error) {
 	if sa, err := unix.Getsockname(a.fd); err == nil {
 		local = addrPort(sa)
 	}
@@ -228,7 +213,7 @@ func (a *attempt) ends() (local, remote netip.AddrPort, err error) {
 }
 
 // close gives up the descriptor. It does nothing if there is none.
-func (a *attempt) close() error {
+func (a *socketAttempt) close() error {
 	if a.fd < 0 {
 		return nil
 	}

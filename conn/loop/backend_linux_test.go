@@ -46,6 +46,11 @@ var _ conn.Backend = (*end)(nil)
 
 // takeOver opens an end on the client's side of a connection.
 func takeOver(t *testing.T, l *Loop, c net.Conn) *end {
+	if l.portable() {
+		e := newEnd(l)
+		do(t, l, func() { assert.NoError(t, e.Adopt(c, l, e)) })
+		return e
+	}
 	fd, err := duplicate(c.(syscall.Conn))
 	require.NoError(t, err)
 	remote := c.RemoteAddr().(*net.TCPAddr).AddrPort()

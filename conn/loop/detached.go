@@ -299,6 +299,9 @@ func (d *Detached) Write(bufs [][]byte) (int, error) {
 	if !d.open {
 		return 0, net.ErrClosed
 	}
+	if d.socket.number == ported {
+		return d.socket.writePort(bufs)
+	}
 	return d.socket.writeWith(&d.desk.scratch, bufs)
 }
 
@@ -306,6 +309,9 @@ func (d *Detached) Write(bufs [][]byte) (int, error) {
 func (d *Detached) Unread() (int, error) {
 	if !d.open {
 		return 0, net.ErrClosed
+	}
+	if d.socket.number == ported {
+		return d.socket.unreadPort()
 	}
 	return d.socket.unreadWith(&d.desk.scratch)
 }

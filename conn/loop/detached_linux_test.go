@@ -88,8 +88,12 @@ func lonerOf(t *testing.T, l *Loop, cfg ListenConfig) (e *loner, dialed func() *
 }
 
 func TestSHL1_BackendWithTurnsOfItsOwn(t *testing.T) {
+	ways(t, testDetachedBackend)
+}
+
+func testDetachedBackend(t *testing.T, cfg Config) {
 	conntest.TestBackend(t, func(t *testing.T) conntest.Pair {
-		near, dialed := lonerOf(t, newLoop(t, Config{}), ListenConfig{})
+		near, dialed := lonerOf(t, newLoop(t, cfg), ListenConfig{})
 		far := dialed()
 		return conntest.Pair{
 			Near: near,

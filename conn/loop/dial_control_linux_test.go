@@ -64,7 +64,7 @@ func TestDIAL14_ControlThatPanics(t *testing.T) {
 func TestDIAL14_ControlThatEndsTheGoroutine(t *testing.T) {
 	l := newLoop(t, Config{})
 	server := serve(t, []*Loop{l}, "tcp", "127.0.0.1:0", ListenConfig{}, nil)
-	cfg := DialConfig{Network: "tcp", Addr: "far.example:" + port(server), Resolver: book{"far.example": {"127.0.0.2", "127.0.0.1"}}}
+	cfg := DialConfig{Network: "tcp", Addr: "far.example:" + portOf(server), Resolver: book{"far.example": {"127.0.0.2", "127.0.0.1"}}}
 	first := true
 	cfg.Options.Control = func(string, string, syscall.RawConn) error {
 		if first {

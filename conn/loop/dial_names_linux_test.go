@@ -30,7 +30,7 @@ func TestDialFromALocalAddress(t *testing.T) {
 	l := newLoop(t, Config{sys: sys})
 	s := serve(t, []*Loop{l}, "tcp", ":0", ListenConfig{}, nil)
 	names := book{"far.example": {"::1", "127.0.0.1"}}
-	addr := "far.example:" + port(s)
+	addr := "far.example:" + portOf(s)
 	ln, err := net.Listen("tcp", "127.0.0.3:0")
 	require.NoError(t, err)
 	free := uint16(ln.Addr().(*net.TCPAddr).Port)

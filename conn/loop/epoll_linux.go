@@ -41,6 +41,8 @@ func doorIndex(id int32) int32 { return wakeIndex - id } // ids count from 1
 // interests is what is watched of a connection's socket.
 const interests = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP
 
+func (l *Loop) systemWaiter() waiter { return &l.poller }
+
 func (p *poller) open(l *Loop) (err error) {
 	if p.sys = l.cfg.sys; p.sys == nil {
 		p.sys = &realSystem
@@ -94,8 +96,8 @@ func (p *poller) dispatch(l *Loop) {
 		ev := &p.events[p.next]
 		p.next++
 		if ev.Fd < 0 {
-			if a := l.door(wakeIndex - ev.Fd); a != nil {
-				l.QueueLocal(a)
+			if d := l.door(wakeIndex - ev.Fd); d != nil {
+				l.QueueLocal(d)
 			}
 			continue
 		}

@@ -34,7 +34,7 @@ type Listener struct {
 	loops []*Loop
 	addr  net.Addr
 	about *about // shared by the connections; nil if each has to ask for its local address
-	door  *acceptor
+	door  door
 
 	live   atomic.Int64 // connections accepted and not released; only the acceptor adds
 	full   atomic.Bool  // the acceptor waits for a Release
@@ -42,6 +42,18 @@ type Listener struct {
 	rests  atomic.Int64
 	close  sync.Once
 	err    error
+}
+
+const (
+	acceptsPerTurn = 16
+	restTime       = 100 * time.Millisecond // without descriptors or memory
+)
+
+// A door is what accepts, as a task of one loop: it is queued when there is room again.
+type door interface {
+	Task
+	home() *Loop
+	close() error // by any goroutine
 }
 
 // Listen listens at addr: network is "tcp", "tcp4", "tcp6" or "unix". ctx bounds the resolving of addr. When it
@@ -56,7 +68,11 @@ func Listen(ctx context.Context, loops []*Loop, network, addr string, cfg Listen
 		return nil, err
 	}
 	ln := &Listener{cfg: cfg, loops: append([]*Loop(nil), loops...)}
-	if err := ln.open(ctx, network, addr); err != nil {
+	open := ln.open
+	if loops[0].portable() {
+		open = ln.openPorted
+	}
+	if err := open(ctx, network, addr); err != nil {
 		return nil, err
 	}
 	return ln, nil
@@ -90,7 +106,7 @@ func (ln *Listener) Rests() int { return int(ln.rests.Load()) }
 func (ln *Listener) Release() {
 	ln.live.Add(-1)
 	if ln.full.Load() && ln.full.CompareAndSwap(true, false) {
-		ln.door.loop.Queue(ln.door)
+		ln.door.home().Queue(ln.door)
 	}
 }
 
@@ -111,7 +127,7 @@ func (ln *Listener) roomAfterAll() bool {
 func (ln *Listener) Close() error {
 	ln.close.Do(func() {
 		ln.closed.Store(true)
-		ln.err = ln.shut()
+		ln.err = ln.door.close()
 	})
 	return ln.err
 }
@@ -122,7 +138,8 @@ type Accepted struct {
 	loop   *Loop
 	about  *about
 	remote netip.AddrPort
-	number int32 // the descriptor plus one; 0 if it was opened or rejected
+	number int32 // the descriptor plus one; 0 if it was opened or rejected, ported if it is nc
+	nc     net.Conn
 }
 
 func (a *Accepted) fd() int { return int(a.number) - 1 }
@@ -149,10 +166,14 @@ func (a *Accepted) giveUp() bool {
 	if a.number == 0 {
 		return false
 	}
-	fd := a.fd()
-	a.number = 0
+	fd, nc := a.fd(), a.nc
+	a.number, a.nc = 0, nil
 	a.loop.load.Add(-1)
-	_ = closeSocket(fd, false)
+	if nc != nil {
+		_ = nc.Close()
+	} else {
+		_ = closeSocket(fd, false)
+	}
 	return true
 }
 
@@ -185,26 +206,44 @@ func (h *handover) Turn(time.Time, *conn.Memory) bool {
 
 func (h *handover) abandon() { h.Reject() }
 
+// choose counts a connection, and returns the loop that has the fewest. next is where to begin to look.
+func (ln *Listener) choose(next *int) *Loop {
+	l := Least(ln.loops, *next)
+	*next = (*next + 1) % len(ln.loops)
+	ln.live.Add(1)
+	l.load.Add(1)
+	return l
+}
+
+// send brings a to its loop.
+func (a Accepted) send() {
+	h := &handover{Accepted: a}
+	if !h.want() || !a.loop.post(h) {
+		h.Reject()
+	}
+}
+
 // Doors are the listening sockets of a loop. Unlike the others they are opened and closed by any goroutine, also on a
 // loop, and so they have a table of their own, with a lock. Ids are never used again.
 
-// addDoor returns false if the loop is closed.
-func (l *Loop) addDoor(a *acceptor) (id int32, ok bool) {
+// addDoor returns false if the loop is closed. Else the loop waits, when it is, for so many goroutines of the door.
+func (l *Loop) addDoor(d door, goroutines int) (id int32, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closing {
 		return 0, false
 	}
 	if l.doors == nil {
-		l.doors = make(map[int32]*acceptor)
+		l.doors = make(map[int32]door)
 	}
+	l.helpers.Add(goroutines)
 	l.doorIDs++
-	l.doors[l.doorIDs] = a
+	l.doors[l.doorIDs] = d
 	return l.doorIDs, true
 }
 
 // door returns nil if there is none of this id, or no more.
-func (l *Loop) door(id int32) *acceptor {
+func (l *Loop) door(id int32) door {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.doors[id]

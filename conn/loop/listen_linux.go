@@ -14,11 +14,6 @@ import (
 	"github.com/galago-go/galago/conn"
 )
 
-const (
-	acceptsPerTurn = 16
-	restTime       = 100 * time.Millisecond // without descriptors or memory
-)
-
 // An acceptor is a listening socket and the task that accepts from it.
 type acceptor struct {
 	Link
@@ -91,7 +86,7 @@ func duplicate(c syscall.Conn) (int, error) {
 func (a *acceptor) open(fd int) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	id, ok := a.loop.addDoor(a)
+	id, ok := a.loop.addDoor(a, 0)
 	if !ok {
 		return errors.Join(net.ErrClosed, closeSocket(fd, false))
 	}
@@ -104,8 +99,7 @@ func (a *acceptor) open(fd int) error {
 	return nil
 }
 
-// shut closes the listening socket.
-func (ln *Listener) shut() error { return ln.door.close() }
+func (a *acceptor) home() *Loop { return a.loop }
 
 // close may be called by any goroutine. The door leaves its loop last, for then nothing needs the poller any more.
 func (a *acceptor) close() error {
@@ -200,10 +194,7 @@ func (a *acceptor) expired() {
 
 // deal gives a connection to the loop that has the fewest.
 func (a *acceptor) deal(fd int, sa unix.Sockaddr) {
-	l := Least(a.ln.loops, a.next)
-	a.next = (a.next + 1) % len(a.ln.loops)
-	a.ln.live.Add(1)
-	l.load.Add(1)
+	l := a.ln.choose(&a.next)
 	c := Accepted{ln: a.ln, loop: l, about: a.ln.about, remote: addrPort(sa), number: int32(fd) + 1}
 	if l == a.loop {
 		a.local = c
@@ -211,10 +202,7 @@ func (a *acceptor) deal(fd int, sa unix.Sockaddr) {
 		a.local = Accepted{}
 		return
 	}
-	h := &handover{Accepted: c}
-	if !h.want() || !l.post(h) {
-		h.Reject()
-	}
+	c.send()
 }
 
 // String names the task where a long turn is reported.

@@ -243,7 +243,7 @@ func TestLSN13_CloseReachesConnectionsOnTheirWay(t *testing.T) {
 	loops := []*Loop{newLoop(t, Config{}), newLoop(t, Config{})}
 	s := serve(t, loops, "tcp", "127.0.0.1:0", ListenConfig{}, nil)
 	away := loops[0]
-	if away == s.door.loop {
+	if away == s.door.home() {
 		away = loops[1]
 	}
 	goOn := make(chan struct{})
@@ -293,7 +293,7 @@ func TestLSN14_AcceptThatPanicsOrOpensNothing(t *testing.T) {
 				}
 			}}, nil)
 			if two { // the one that accepts seems busy, and so the other gets all
-				assert.Same(t, loops[0], s.door.loop)
+				assert.Same(t, loops[0], s.door.home())
 				loops[0].load.Add(100)
 			}
 			for range 3 {
@@ -362,7 +362,7 @@ func TestLoopCloseGivesUpEverything(t *testing.T) {
 	}
 	s := serve(t, loops, "tcp", "127.0.0.1:0", ListenConfig{}, nil)
 	away := loops[0]
-	if away == s.door.loop {
+	if away == s.door.home() {
 		away = loops[1]
 	}
 	inTurn, goOn := make(chan struct{}), make(chan struct{})

@@ -19,6 +19,9 @@ type Config struct {
 	// Panicked is told of a panic that came out of t. t gets no more turns; its socket, if it has one, is still open
 	// and may be closed by Panicked.
 	Panicked func(t Task, value any, stack []byte)
+	// Portable makes the loop use package net for all sockets, and not the system's poller: on Linux for comparison, on
+	// other systems always.
+	Portable bool
 
 	sys     *system // the system calls; if nil, the real ones
 	noParks bool    // wait in the poller itself, as if the runtime had refused it
@@ -28,7 +31,8 @@ type Config struct {
 // unless they say otherwise.
 type Loop struct {
 	cfg    Config
-	poller poller
+	waiter waiter // the poller, or the sleeper of a portable loop
+	poller poller // if the loop is not portable
 	mem    conn.Memory
 
 	// The state of a round lies here and not on the stack, for runtime.Goexit may take the goroutine away in any turn.
@@ -51,7 +55,7 @@ type Loop struct {
 	inbox   []Task
 	asleep  bool // about to park, or parked, and nobody woke it yet
 	closing bool
-	doors   map[int32]*acceptor
+	doors   map[int32]door
 	doorIDs int32
 	stats   Stats
 
@@ -61,6 +65,7 @@ type Loop struct {
 
 	wakers   sync.WaitGroup // wakes that are under way; none begins once closing
 	workers  sync.WaitGroup // goroutines of Detached; none begins once closing
+	helpers  sync.WaitGroup // goroutines of sockets of package net; none begins once those are closed
 	done     chan struct{}  // closed when the goroutine is gone
 	closed   sync.Once
 	closeErr error
@@ -77,12 +82,26 @@ const (
 	maxSpan  = 50 * time.Microsecond // from the last poll on; a turn in progress may exceed it
 )
 
+// A waiter finds out what has happened, and sleeps when nothing has. A portable loop has nothing to find out: whatever
+// happens is posted.
+type waiter interface {
+	open(l *Loop) error
+	poll()            // look, and do not wait
+	park(next int64)  // look, and wait for an event, a wake or the time next if there is nothing
+	dispatch(l *Loop) // tell what the last look found
+	wake()            // by any goroutine: end the park of the loop, now or next time
+	close() error
+}
+
 // New starts a loop. It must be closed.
 func New(cfg Config) (*Loop, error) {
 	l := &Loop{cfg: cfg, done: make(chan struct{})}
 	l.tick()
 	l.timers.base = l.now
-	if err := l.poller.open(l); err != nil {
+	if l.waiter = l.systemWaiter(); l.portable() {
+		l.waiter = new(sleeper)
+	}
+	if err := l.waiter.open(l); err != nil {
 		return nil, err
 	}
 	go l.run()
@@ -97,14 +116,18 @@ func (l *Loop) Close() error {
 		l.mu.Lock()
 		l.closing = true
 		l.mu.Unlock()
-		l.poller.wake()
+		l.waiter.wake()
 		<-l.done
 		l.wakers.Wait()
 		l.workers.Wait()
-		l.closeErr = errors.Join(l.abandon(), l.poller.close())
+		l.closeErr = errors.Join(l.abandon(), l.waiter.close())
+		l.helpers.Wait()
 	})
 	return l.closeErr
 }
+
+// portable reports whether the loop leaves sockets to package net.
+func (l *Loop) portable() bool { return l.cfg.Portable || l.systemWaiter() == nil }
 
 // abandon gives up what is left when the goroutine is gone.
 func (l *Loop) abandon() error {
@@ -166,7 +189,7 @@ func (l *Loop) post(t Task) bool {
 	}
 	l.mu.Unlock()
 	if wake {
-		l.poller.wake()
+		l.waiter.wake()
 		l.wakers.Done()
 	}
 	return true
@@ -250,7 +273,7 @@ func (l *Loop) rounds() (more bool) {
 	defer l.caught()
 	more = true
 	for {
-		l.poller.dispatch(l) // also what a broken round had left
+		l.waiter.dispatch(l) // also what a broken round had left
 		l.timers.expire(int64(l.now.Sub(l.timers.base)))
 		l.turns()
 		if !l.wait() {
@@ -284,16 +307,16 @@ func (l *Loop) turns() {
 func (l *Loop) wait() bool {
 	l.slots.recycle()
 	if l.runq.n > 0 || l.posted.Load() {
-		l.poller.poll()
+		l.waiter.poll()
 	} else {
-		l.poller.park(l.timers.next())
+		l.waiter.park(l.timers.next())
 	}
 	closing := l.takeInbox()
 	l.tick()
 	return !closing
 }
 
-// sleep is asked by the poller when it found nothing and would park. If it returns true, whoever posts wakes the loop.
+// sleep is asked by the waiter when it found nothing and would park. If it returns true, whoever posts wakes the loop.
 func (l *Loop) sleep() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -49,10 +49,12 @@ func await[T any](t testing.TB, c <-chan T, what string) (v T) {
 	return v
 }
 
-// ways are the ways to wait for events: in the runtime's poller, and, should it refuse, in our own.
+// ways are the ways to wait for events: in the runtime's poller; in our own, should the runtime refuse; and without one,
+// where package net has the sockets.
 func ways(t *testing.T, f func(t *testing.T, cfg Config)) {
 	t.Run("parked", func(t *testing.T) { f(t, Config{}) })
 	t.Run("in the poller", func(t *testing.T) { f(t, Config{noParks: true}) })
+	t.Run("portable", func(t *testing.T) { f(t, Config{Portable: true}) })
 }
 
 // A counter is a task that takes messages, which are only counted.

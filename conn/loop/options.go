@@ -60,3 +60,11 @@ func (o *Options) keepAlive() (k net.KeepAliveConfig) {
 	}
 	return k
 }
+
+// noKeepAlive is what package net wants to be told where nothing is to be probed.
+func (o *Options) noKeepAlive() time.Duration {
+	if o.keepAlive().Enable {
+		return 0
+	}
+	return -1
+}

@@ -1,6 +1,8 @@
 package loop
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"time"
 
@@ -18,7 +20,7 @@ type Socket struct {
 	owner  Owner
 	about  *about         // nil until it is asked
 	remote netip.AddrPort // told by accept; a socket that was reset does not know it any more
-	number int32          // the descriptor plus one; 0 if there is none
+	number int32          // the descriptor plus one; 0 if there is none, ported if package net has it
 	slot   int32
 	timer  int32 // place of the deadline, plus one
 	errno  uint16
@@ -31,12 +33,65 @@ type about struct {
 	host   string
 	dialed bool
 	dialer *dialer // while the socket is being connected, else nil
+	ported *portedSocket
 }
 
 var _ conn.Backend = (*Socket)(nil)
 
-// fd is the descriptor, -1 if there is none; it leaves this type for system calls only.
+// fd is the descriptor, if it is ours; it leaves this type for system calls only.
 func (s *Socket) fd() int { return int(s.number) - 1 }
+
+// Open takes over the connection of a, on a's loop, and tells owner that it is connected. It fails if it cannot be
+// registered, or if the socket was closed before: then the connection is gone, and owner was told nothing.
+func (s *Socket) Open(a *Accepted, owner Owner) error {
+	if s.closed || s.number != 0 || a.number == 0 {
+		a.giveUp()
+		return net.ErrClosed
+	}
+	l := a.loop
+	s.loop, s.owner, s.about, s.remote, s.number = l, owner, a.about, a.remote, a.number
+	a.number = 0
+	index, gen := l.slots.add(s)
+	s.slot = index
+	// Register first: what has come before is reported then, and nothing can come unseen.
+	if s.number == ported {
+		s.openPort(a.nc)
+		a.nc = nil
+	} else if err := s.register(index, gen); err != nil {
+		_ = s.giveUp(false)
+		return err
+	}
+	owner.Connected()
+	l.QueueLocal(owner)
+	return nil
+}
+
+// Close gives up the descriptor, the slot and the deadline; with reset, the peer sees a reset, if it is a TCP peer.
+// A dial in progress is given up, with all its attempts. On a Socket that was never opened, it only keeps it from being
+// opened. A second Close does nothing.
+func (s *Socket) Close(reset bool) error {
+	switch {
+	case s.closed || s.number == 0:
+		return s.hangUp()
+	case s.number == ported:
+		return s.giveUp(reset)
+	}
+	return errors.Join(s.deregister(), s.giveUp(reset))
+}
+
+// giveUp lets go of all but the registration. The number is forgotten before it can be another's.
+func (s *Socket) giveUp(reset bool) error {
+	l, fd, p := s.loop, s.fd(), s.port()
+	l.timers.set(s, time.Time{})
+	s.learn()
+	s.closed, s.number = true, 0
+	l.slots.remove(s.slot)
+	l.load.Add(-1)
+	if p != nil {
+		return p.close(reset)
+	}
+	return closeSocket(fd, reset)
+}
 
 // Arm does nothing: the poller reports each change of readiness, wanted or not.
 func (s *Socket) Arm(conn.Interest) {}

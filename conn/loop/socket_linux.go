@@ -1,14 +1,11 @@
 package loop
 
 import (
-	"errors"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"strconv"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -16,32 +13,16 @@ import (
 	"github.com/galago-go/galago/conn"
 )
 
-// Open takes over the connection of a, on a's loop, and tells owner that it is connected. It fails if it cannot be
-// registered, or if the socket was closed before: then the connection is gone, and owner was told nothing.
-func (s *Socket) Open(a *Accepted, owner Owner) error {
-	fd, l := a.fd(), a.loop
-	if s.closed || s.number != 0 || fd < 0 {
-		a.giveUp()
-		return net.ErrClosed
-	}
-	s.loop, s.owner, s.about, s.remote, s.number = l, owner, a.about, a.remote, a.number
-	a.number = 0
-	index, gen := l.slots.add(s)
-	s.slot = index
-	// Register first: what has come before is reported then, and nothing can come unseen.
-	if err := l.poller.add(fd, interests, index, gen); err != nil {
-		_ = s.giveUp(false)
-		return err
-	}
-	owner.Connected()
-	l.QueueLocal(owner)
-	return nil
+func (s *Socket) register(index int32, gen uint32) error {
+	return s.loop.poller.add(s.fd(), interests, index, gen)
 }
+
+func (s *Socket) deregister() error { return s.loop.poller.remove(s.fd()) }
 
 // Read reads once, as [conn.Backend] has it.
 func (s *Socket) Read(p []byte) (int, error) {
-	if s.number == 0 {
-		return 0, net.ErrClosed
+	if s.number <= 0 {
+		return s.readPort(p)
 	}
 	for {
 		n, errno := s.loop.poller.sys.recv(s.fd(), p, 0)
@@ -63,8 +44,8 @@ func (s *Socket) Read(p []byte) (int, error) {
 
 // Write writes once, as [conn.Backend] has it.
 func (s *Socket) Write(bufs [][]byte) (int, error) {
-	if s.number == 0 {
-		return 0, net.ErrClosed
+	if s.number <= 0 {
+		return s.writePort(bufs)
 	}
 	return s.writeWith(&s.loop.poller.scratch, bufs)
 }
@@ -109,8 +90,8 @@ func (s *Socket) write(k *scratch, bufs [][]byte) (int, syscall.Errno) {
 
 // Unread tells what the next Read would meet, as [conn.Backend] has it.
 func (s *Socket) Unread() (int, error) {
-	if s.number == 0 {
-		return 0, net.ErrClosed
+	if s.number <= 0 {
+		return s.unreadPort()
 	}
 	return s.unreadWith(&s.loop.poller.scratch)
 }
@@ -162,31 +143,13 @@ func (s *Socket) failed(call string) error {
 
 // CloseWrite sends FIN.
 func (s *Socket) CloseWrite() error {
+	if s.number <= 0 {
+		return s.closeWritePort()
+	}
 	if err := unix.Shutdown(s.fd(), unix.SHUT_WR); err != nil && err != unix.ENOTCONN { // the peer was faster
 		return os.NewSyscallError("shutdown", err)
 	}
 	return nil
-}
-
-// Close gives up the descriptor, the slot and the deadline; with reset, the peer sees a reset, if it is a TCP peer.
-// A dial in progress is given up, with all its attempts. On a Socket that was never opened, it only keeps it from being
-// opened. A second Close does nothing.
-func (s *Socket) Close(reset bool) error {
-	if s.closed || s.number == 0 {
-		return s.hangUp()
-	}
-	return errors.Join(s.loop.poller.remove(s.fd()), s.giveUp(reset))
-}
-
-// giveUp lets go of all but the registration. The number is forgotten before it can be another's.
-func (s *Socket) giveUp(reset bool) error {
-	l, fd := s.loop, s.fd()
-	l.timers.set(s, time.Time{})
-	s.learn()
-	s.closed, s.number = true, 0
-	l.slots.remove(s.slot)
-	l.load.Add(-1)
-	return closeSocket(fd, reset)
 }
 
 // closeSocket closes a descriptor that is not registered anywhere.
@@ -227,8 +190,4 @@ func addrPort(sa unix.Sockaddr) netip.AddrPort {
 		return netip.AddrPortFrom(a, uint16(sa.Port))
 	}
 	return netip.AddrPort{}
-}
-
-func unmapped(ap netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }

@@ -243,9 +243,10 @@ func TestOpenAfterClose(t *testing.T) {
 	s := serve(t, []*Loop{l}, "tcp", "127.0.0.1:0", ListenConfig{Accept: func(a *Accepted) {
 		e := newEnd(l)
 		assert.NoError(t, e.Socket.Close(false))
-		refused <- e.Open(a, e)
+		err := e.Open(a, e)
 		assert.Zero(t, e.connected.Load())
 		a.Listener().Release()
+		refused <- err
 	}}, nil)
 	c := dial(t, s.Addr())
 	assert.ErrorIs(t, await(t, refused, "the refusal"), net.ErrClosed)

@@ -2,37 +2,29 @@
 
 package loop
 
-import (
-	"context"
-	"errors"
-	"time"
+import "errors"
 
-	"github.com/galago-go/galago/conn"
-)
+// On this system package net has all sockets.
 
-// Open fails on this system.
-func (s *Socket) Open(a *Accepted, _ Owner) error {
-	a.giveUp()
-	return errors.ErrUnsupported
-}
+// Read reads once, as [conn.Backend] has it.
+func (s *Socket) Read(p []byte) (int, error) { return s.readPort(p) }
 
-// Read fails on this system.
-func (s *Socket) Read([]byte) (int, error) { return 0, errors.ErrUnsupported }
+// Write writes once, as [conn.Backend] has it.
+func (s *Socket) Write(bufs [][]byte) (int, error) { return s.writePort(bufs) }
 
-// Write fails on this system.
-func (s *Socket) Write([][]byte) (int, error) { return 0, errors.ErrUnsupported }
+func (s *Socket) writeWith(_ *scratch, bufs [][]byte) (int, error) { return s.writePort(bufs) }
 
-// Unread fails on this system.
-func (s *Socket) Unread() (int, error) { return 0, errors.ErrUnsupported }
+// Unread tells what the next Read would meet, as [conn.Backend] has it.
+func (s *Socket) Unread() (int, error) { return s.unreadPort() }
 
-// CloseWrite fails on this system.
-func (s *Socket) CloseWrite() error { return errors.ErrUnsupported }
+func (s *Socket) unreadWith(*scratch) (int, error) { return s.unreadPort() }
 
-// Close keeps the socket from being opened.
-func (s *Socket) Close(bool) error {
-	s.closed = true
-	return nil
-}
+// CloseWrite sends FIN.
+func (s *Socket) CloseWrite() error { return s.closeWritePort() }
+
+func (s *Socket) register(int32, uint32) error { return errors.ErrUnsupported }
+
+func (s *Socket) deregister() error { return nil }
 
 func (s *Socket) learn() {
 	if s.about == nil {
@@ -41,17 +33,3 @@ func (s *Socket) learn() {
 }
 
 func closeSocket(int, bool) error { return nil }
-
-// An acceptor accepts nothing on this system.
-type acceptor struct {
-	Link
-	loop *Loop
-}
-
-func (a *acceptor) Turn(time.Time, *conn.Memory) bool { return false }
-
-func (a *acceptor) close() error { return nil }
-
-func (ln *Listener) open(context.Context, string, string) error { return errors.ErrUnsupported }
-
-func (ln *Listener) shut() error { return nil }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -56,17 +57,27 @@ type dialer struct {
 	found   atomic.Pointer[found] // stored by the look-up's goroutine
 
 	route  route
-	next   int        // the first address not tried yet
-	want   bool       // it is its time
-	flying []*attempt // those that may still succeed
-	told   int        // how many of them the owner knows of
-	errs   []error    // of those that failed
+	next   int       // the first address not tried yet
+	want   bool      // it is its time
+	flying []attempt // those that may still succeed
+	told   int       // how many of them the owner knows of
+	errs   []error   // of those that failed
 }
 
 // found is what came of the look-up.
 type found struct {
 	route route
 	err   error
+}
+
+// An attempt is one address that is being tried.
+type attempt interface {
+	open() error                            // makes ready to connect
+	connect() (connected bool, err error)   // begins to connect; what becomes of it, a later turn tells
+	ends() (a, b netip.AddrPort, err error) // once connected: the local and the remote address
+	give(s *Socket) conn.Interest           // hands the connection over, and returns what it is ready for
+	address() netip.AddrPort                // zero for unix-domain sockets
+	close() error                           // gives up whatever was not handed over
 }
 
 // Turn goes on with the dial. It is queued when there is an address to try, or something to tell.
@@ -116,7 +127,7 @@ func (d *dialer) begin() {
 func (d *dialer) race(now time.Time) {
 	for d.want && d.more() {
 		d.want = false
-		a := &attempt{d: d, to: d.route.to[d.next], fd: -1}
+		a := d.newAttempt(d.route.to[d.next])
 		d.next++
 		d.flying = append(d.flying, a)
 		if d.start(a) {
@@ -141,7 +152,7 @@ func (d *dialer) race(now time.Time) {
 func (d *dialer) more() bool { return d.next < len(d.route.to) }
 
 // start starts an attempt. It reports whether it has succeeded already; if it failed, the next address is due.
-func (d *dialer) start(a *attempt) (connected bool) {
+func (d *dialer) start(a attempt) (connected bool) {
 	err := errors.New("Options.Control ended the goroutine") // runtime.Goexit: then only the deferred is run
 	defer func() {
 		if err != nil && d.socket != nil {
@@ -169,21 +180,21 @@ func (d *dialer) tell() {
 }
 
 // lose takes note that an attempt failed. The next address is tried in a turn of the dialer.
-func (d *dialer) lose(a *attempt, err error) {
+func (d *dialer) lose(a attempt, err error) {
 	_ = d.drop(a)
-	d.errs = append(d.errs, a.failure(err))
+	d.errs = append(d.errs, d.failure(a.address(), err))
 	d.want = true
 	d.loop.QueueLocal(d)
 }
 
 // drop ends an attempt.
-func (d *dialer) drop(a *attempt) error {
+func (d *dialer) drop(a attempt) error {
 	d.release(a)
 	return a.close()
 }
 
 // release forgets an attempt.
-func (d *dialer) release(a *attempt) {
+func (d *dialer) release(a attempt) {
 	for i, b := range d.flying {
 		if a == b {
 			d.flying = append(d.flying[:i], d.flying[i+1:]...)
@@ -192,22 +203,19 @@ func (d *dialer) release(a *attempt) {
 	}
 }
 
-// win gives the Socket the descriptor of an attempt, with its registration: from here on, events find the Socket in its
-// slot. What they said so far is told now, for it will not be said again.
-func (d *dialer) win(a *attempt) {
+// win gives the Socket the connection of an attempt. What was said of it so far is told now, for it will not be said
+// again.
+func (d *dialer) win(a attempt) {
 	local, remote, err := a.ends()
 	if err != nil {
 		d.lose(a, err)
 		return
 	}
-	s, l, owner, events := d.socket, d.loop, d.owner, a.events
+	s, l, owner := d.socket, d.loop, d.owner
 	d.release(a)
 	_ = d.end()
-	l.slots.remove(s.slot)
-	l.slots.at(a.sock.slot).socket = s
-	s.slot, s.number = a.sock.slot, int32(a.fd)+1
 	s.about.local, s.remote = local, remote
-	a.fd = -1
+	events := a.give(s)
 	owner.Connected()
 	if events != 0 && s.number != 0 {
 		owner.Ready(events)
@@ -285,4 +293,38 @@ func (s *Socket) hangUp() error {
 	}
 	s.closed = true
 	return nil
+}
+
+func isUnix(to netip.AddrPort) bool { return !to.IsValid() }
+
+// networkOf and addressOf are what Options.Control is told, as by package net.
+func networkOf(to netip.AddrPort) string {
+	switch {
+	case isUnix(to):
+		return "unix"
+	case to.Addr().Is4():
+		return "tcp4"
+	}
+	return "tcp6"
+}
+
+func (d *dialer) addressOf(to netip.AddrPort) string {
+	if isUnix(to) {
+		return d.cfg.Addr
+	}
+	return to.String()
+}
+
+// failure names the address of an attempt.
+func (d *dialer) failure(to netip.AddrPort, err error) error {
+	e := &net.OpError{Op: "dial", Net: d.cfg.Network, Err: err}
+	if isUnix(to) {
+		e.Addr = &net.UnixAddr{Name: d.cfg.Addr, Net: "unix"}
+		return e
+	}
+	e.Addr = net.TCPAddrFromAddrPort(to)
+	if from := d.route.from; from.IsValid() {
+		e.Source = net.TCPAddrFromAddrPort(from)
+	}
+	return e
 }

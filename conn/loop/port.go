@@ -1,0 +1,550 @@
+package loop
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"reflect"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/galago-go/galago/conn"
+)
+
+// A port does the I/O of one connection over any [net.Conn], as [conn.Backend] has it: it turns calls that block into
+// readiness. One goroutine reads ahead, all the time: an end or a reset must be noticed while nobody reads. It notices
+// them behind what is unread, so behind 64 KiB and what one more read brought it sees nothing. Another goroutine
+// writes a copy of the first bytes. It lives only while something is in flight: to start one costs what waking one
+// would, and an idle connection has no second stack.
+//
+// read, write, unread, closeWrite and close belong to whoever has the turn. None blocks.
+type port struct {
+	nc     net.Conn
+	notify func(conn.Interest)
+	wg     *sync.WaitGroup
+	plain  bool // nc is of package net itself: its Close does not block, and a read that timed out does no harm
+	timed  bool // a write that timed out does none either, and tells how much was taken
+
+	mu   sync.Mutex // guards what follows; no call that may block is made with it
+	cond sync.Cond  // held, closed or tries has changed
+
+	in     *portBuffer // what the reader reads into; nil while it waits for room
+	inDue  time.Time   // the read deadline of nc, zero if there is none
+	unseen *portBuffer // bytes that nobody read yet; nil if there are none
+	held   *portBuffer // what had no room in unseen; the reader waits until it has moved there
+	eof    bool        // the peer has ended, behind unseen
+	err    error       // what the connection died of, the first of either direction
+
+	flight  *portBuffer // what the writer is writing; nil if there is no writer
+	outDue  time.Time   // the write deadline of nc, if timed
+	taken   int         // bytes that the system took and no write has reported
+	tries   uint        // how many calls of nc.Write are over
+	inWrite bool        // one is not
+	fin     bool        // closeWrite was called
+	gone    bool        // nc was closed because it cannot be closed by half
+	closed  bool
+}
+
+const (
+	portSmall = 4 << 10  // what an idle connection reads into, and a piece of a write that cannot time out
+	portLarge = 64 << 10 // bounds a buffer, what is unread, and what is in flight
+
+	firstTry   = 20 * time.Millisecond // how long a write waits before it tells what was taken
+	longestTry = 200 * time.Millisecond
+	quietTime  = 50 * time.Millisecond // without input, a large buffer is let go
+)
+
+// newPort takes over nc. notify is called by goroutines of the port whenever something became ready; it must not block.
+func newPort(nc net.Conn, notify func(conn.Interest)) *port {
+	p := &port{nc: nc, notify: notify}
+	p.cond.L = &p.mu
+	switch nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		p.plain, p.timed = true, runtime.GOOS != "windows" // where a write that timed out does not know what was taken
+	default:
+		p.plain = isPipe(nc)
+		p.timed = p.plain
+	}
+	return p
+}
+
+// isPipe reports whether nc is of net.Pipe, whose type has no exported name.
+func isPipe(nc net.Conn) bool {
+	t := reflect.TypeOf(nc)
+	return t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "net" && t.Elem().Name() == "pipe"
+}
+
+// start starts reading. All goroutines are counted in wg. Later calls of the port may start more, so wait for wg when
+// no more calls come.
+func (p *port) start(wg *sync.WaitGroup) {
+	p.wg = wg
+	_ = p.nc.SetDeadline(time.Time{}) // whoever had it before may have set one
+	p.in = getPortBuffer(portSmall)
+	p.spawn(p.readAhead)
+}
+
+func (p *port) spawn(f func()) {
+	if p.wg != nil { // it is nil if the port was never started, and is closed
+		p.wg.Add(1)
+	}
+	go func() {
+		if p.wg != nil {
+			defer p.wg.Done()
+		}
+		f()
+	}()
+}
+
+// readAhead is the reader.
+func (p *port) readAhead() {
+	for in := p.in; in != nil; {
+		n, err := p.nc.Read(in.p)
+		if n > 0 {
+			in = p.arrived(n)
+		}
+		switch {
+		case err == nil:
+		case p.plain && errors.Is(err, os.ErrDeadlineExceeded):
+			if n == 0 {
+				in = p.quiet()
+			}
+		default:
+			p.ended(err)
+			return
+		}
+	}
+}
+
+// arrived passes on that n bytes were read, and returns where to read next; nil if the port was closed.
+func (p *port) arrived(n int) *portBuffer {
+	p.mu.Lock()
+	size := len(p.in.p)
+	p.in.w = n
+	tell := p.unseen == nil // else it was told, and no read has been short since
+	switch {
+	case tell && !p.closed:
+		p.unseen, p.in = p.in, nil
+	case !p.closed && p.unseen.len()+n <= portLarge:
+		p.unseen = p.unseen.append(p.in.rest())
+	case !p.closed:
+		p.held, p.in = p.in, nil
+		for p.held != nil && !p.closed {
+			p.cond.Wait()
+		}
+	}
+	in := p.nextIn(size, n)
+	closed := p.closed
+	p.mu.Unlock()
+	if tell && !closed {
+		p.notify(conn.Readable)
+	}
+	return in
+}
+
+// nextIn chooses the next buffer to read into: a larger one if n bytes filled the last one.
+func (p *port) nextIn(size, n int) *portBuffer {
+	switch {
+	case n == size && p.plain: // others have buffers of their own, and no deadline to let a large one go
+		size = min(2*size, portLarge)
+	case n < size/4:
+		size = max(size/2, portSmall)
+	}
+	return p.setIn(size)
+}
+
+// setIn gives the reader a buffer of that size, and a large one a deadline.
+func (p *port) setIn(size int) *portBuffer {
+	if p.in != nil && (len(p.in.p) != size || p.closed) {
+		p.in.release()
+		p.in = nil
+	}
+	if p.closed {
+		return nil
+	}
+	if p.in == nil {
+		p.in = getPortBuffer(size)
+	}
+	p.in.r, p.in.w = 0, 0
+	if size > portSmall {
+		if now := time.Now(); p.inDue.Sub(now) < quietTime/2 { // not each time, for it costs
+			p.inDue = now.Add(quietTime)
+			_ = p.nc.SetReadDeadline(p.inDue)
+		}
+	} else if !p.inDue.IsZero() {
+		p.inDue = time.Time{}
+		_ = p.nc.SetReadDeadline(p.inDue)
+	}
+	return p.in
+}
+
+// quiet lets a large buffer go: nothing has come for a while.
+func (p *port) quiet() *portBuffer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inDue = time.Unix(1, 0) // not zero: it has passed, whoever set it, and must be taken away
+	return p.setIn(portSmall)
+}
+
+// ended passes on that reading met err.
+func (p *port) ended(err error) {
+	p.mu.Lock()
+	p.settle()
+	p.in.release()
+	p.in = nil
+	var i conn.Interest
+	switch {
+	case p.closed:
+	case p.err != nil: // it was told. The system tells a reset once: if the writer met it, the reader meets an end
+	case err == io.EOF || p.gone:
+		p.eof = true
+		i = conn.Readable | conn.Hangup
+	default:
+		i = p.failed(err)
+	}
+	p.mu.Unlock()
+	if i != 0 {
+		p.notify(i)
+	}
+}
+
+// settle waits until the write in progress, if there is one, has told what it took or met. It hurries it.
+func (p *port) settle() {
+	for tries := p.tries; p.timed && p.inWrite && p.tries == tries && !p.closed; {
+		p.outDue = time.Time{}
+		_ = p.nc.SetWriteDeadline(time.Unix(1, 0))
+		p.cond.Wait()
+	}
+}
+
+// failed notes what the connection died of, and returns what to tell.
+func (p *port) failed(err error) conn.Interest {
+	if p.closed || p.err != nil {
+		return 0
+	}
+	p.err = err
+	return conn.Readable | conn.Writable | conn.Hangup
+}
+
+// fate is the error that the connection died of, if it may be told. What the system took before is reported first.
+func (p *port) fate() error {
+	if p.taken > 0 {
+		return nil // the next write reports it, and has the error told anew
+	}
+	return p.err
+}
+
+// read reads once, as [conn.Backend] has it.
+func (p *port) read(b []byte) (n int, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return 0, net.ErrClosed
+	}
+	for n < len(b) && p.unseen != nil {
+		k := copy(b[n:], p.unseen.rest())
+		n += k
+		if p.unseen.r += k; p.unseen.len() == 0 {
+			p.unseen.release()
+			p.unseen = p.held
+			if p.held != nil {
+				p.held = nil
+				p.cond.Broadcast()
+			}
+		}
+	}
+	switch {
+	case n > 0:
+		return n, nil
+	case p.fate() != nil:
+		return 0, p.err
+	case p.eof && p.err == nil:
+		return 0, io.EOF
+	}
+	return 0, conn.ErrWouldBlock
+}
+
+// unread tells what the next read would meet, as [conn.Backend] has it.
+func (p *port) unread() (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.unseen.len() + p.held.len()
+	switch {
+	case p.closed:
+		return 0, net.ErrClosed
+	case p.fate() != nil:
+		return n, p.err
+	case p.eof && p.err == nil && n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// write reports what the system took of bufs since they were first seen, as [conn.Backend] has it, and hands what
+// follows to the writer if it has nothing left to write.
+func (p *port) write(bufs [][]byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return 0, net.ErrClosed
+	}
+	n := p.taken
+	p.taken = 0
+	switch {
+	case p.err != nil && n > 0:
+		p.spawn(func() { p.notify(conn.Readable | conn.Writable | conn.Hangup) }) // whoever asked before was not told
+		return n, nil
+	case p.err != nil:
+		return 0, p.err
+	}
+	total := 0
+	for _, b := range bufs {
+		total += len(b)
+	}
+	if p.flight == nil && total > n {
+		p.flight = getPortBuffer(min(total-n, portLarge))
+		p.flight.fill(bufs, n)
+		p.spawn(p.writeOut)
+	}
+	if n == 0 && total > 0 {
+		return 0, conn.ErrWouldBlock
+	}
+	return n, nil
+}
+
+// writeOut is the writer. It ends when it has written what is in flight.
+func (p *port) writeOut() {
+	patience := firstTry
+	for {
+		n, i, more := p.try(patience)
+		if i != 0 {
+			p.notify(i)
+		}
+		if !more {
+			return
+		}
+		if patience *= 2; n > 0 {
+			patience = firstTry
+		}
+		patience = min(patience, longestTry)
+	}
+}
+
+// try writes once, for no longer than patience if that can be. It returns how much was taken, and what to tell.
+func (p *port) try(patience time.Duration) (n int, i conn.Interest, more bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b := p.beginTry(patience); b != nil {
+		p.mu.Unlock()
+		var err error
+		if n, err = p.nc.Write(b); n == 0 && err == nil {
+			err = io.ErrShortWrite
+		}
+		p.mu.Lock()
+		i = p.endTry(n, err)
+	}
+	if p.flight.len() > 0 && p.err == nil && !p.closed {
+		return n, i, true
+	}
+	p.flight.release()
+	p.flight = nil
+	if p.fin && p.err == nil && !p.closed {
+		i |= p.finish()
+	}
+	return n, i, false
+}
+
+// beginTry returns what to write next, nil if there is no point in it.
+func (p *port) beginTry(patience time.Duration) []byte {
+	if p.err != nil || p.closed {
+		return nil
+	}
+	p.inWrite = true
+	b := p.flight.rest()
+	if !p.timed {
+		return b[:min(len(b), portSmall)]
+	}
+	if now := time.Now(); p.outDue.Sub(now) < patience/2 { // not each time, for it costs
+		p.outDue = now.Add(patience)
+		_ = p.nc.SetWriteDeadline(p.outDue)
+	}
+	return b
+}
+
+// endTry notes what became of a write, and returns what to tell.
+func (p *port) endTry(n int, err error) (i conn.Interest) {
+	p.inWrite = false
+	p.tries++
+	p.cond.Broadcast()
+	p.flight.r += n
+	p.taken += n
+	if n > 0 && !p.closed {
+		i = conn.Writable
+	}
+	if err != nil && !(p.timed && errors.Is(err, os.ErrDeadlineExceeded)) {
+		i |= p.failed(err)
+	}
+	return i
+}
+
+// closeWrite sends FIN, as [conn.Backend] has it, behind what is in flight. Where nc can only be closed as a whole, it
+// is, and reading ends.
+func (p *port) closeWrite() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return net.ErrClosed
+	case p.fin:
+		return nil
+	}
+	p.fin = true
+	switch {
+	case p.flight != nil: // the writer does it
+	case p.plain:
+		return p.halfClose()
+	default:
+		p.spawn(func() {
+			p.mu.Lock()
+			i := p.finish()
+			p.mu.Unlock()
+			if i != 0 {
+				p.notify(i)
+			}
+		})
+	}
+	return nil
+}
+
+// finish is halfClose on a goroutine of the port; it returns what to tell.
+func (p *port) finish() conn.Interest {
+	if err := p.halfClose(); err != nil {
+		return p.failed(err)
+	}
+	return 0
+}
+
+// halfClose ends our direction. It lets go of mu for a call that may block.
+func (p *port) halfClose() error {
+	end := p.nc.Close
+	if half, ok := p.nc.(interface{ CloseWrite() error }); ok {
+		end = half.CloseWrite
+	} else {
+		p.gone = true
+	}
+	p.mu.Unlock()
+	err := end()
+	p.mu.Lock()
+	if errors.Is(err, syscall.ENOTCONN) { // the peer was faster
+		return nil
+	}
+	return err
+}
+
+// close gives nc up, as [conn.Backend] has it. What is unread or in flight is lost. The goroutines end soon after.
+func (p *port) close(reset bool) error {
+	p.mu.Lock()
+	p.closed = true
+	p.unseen.release()
+	p.held.release()
+	p.unseen, p.held = nil, nil
+	p.cond.Broadcast()
+	p.mu.Unlock()
+	if reset {
+		p.reset()
+	}
+	switch {
+	case p.plain && p.gone:
+		return nil
+	case p.plain:
+		return p.nc.Close()
+	}
+	p.spawn(func() { _ = p.nc.Close() })
+	return nil
+}
+
+// reset sees to it that the peer gets a reset, if it is a TCP peer. What nc wraps is closed at once: closing nc may
+// send what looks like an orderly end.
+func (p *port) reset() {
+	nc := p.nc
+	for {
+		w, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		nc = w.NetConn()
+	}
+	if c, ok := nc.(*net.TCPConn); ok {
+		_ = c.SetLinger(0) // it fails where the connection is gone already
+		if !p.plain {
+			_ = c.Close()
+		}
+	}
+}
+
+// A portBuffer holds bytes of one connection, those of p from r to w. They are borrowed, and given back once they are
+// empty. A nil one is empty.
+type portBuffer struct {
+	p    []byte
+	r, w int
+}
+
+// portBuffers lends buffers of 4 KiB, and of twice as many, to 64 KiB.
+var portBuffers [5]sync.Pool
+
+func portClass(size int) (class int) {
+	for portSmall<<class < size {
+		class++
+	}
+	return class
+}
+
+func getPortBuffer(size int) *portBuffer {
+	class := portClass(size)
+	if b, ok := portBuffers[class].Get().(*portBuffer); ok {
+		return b
+	}
+	return &portBuffer{p: make([]byte, portSmall<<class)}
+}
+
+func (b *portBuffer) release() {
+	if b != nil {
+		b.r, b.w = 0, 0
+		portBuffers[portClass(len(b.p))].Put(b)
+	}
+}
+
+func (b *portBuffer) len() int {
+	if b == nil {
+		return 0
+	}
+	return b.w - b.r
+}
+
+func (b *portBuffer) rest() []byte { return b.p[b.r:b.w] }
+
+// append returns b with more behind it, or a larger one instead of b.
+func (b *portBuffer) append(more []byte) *portBuffer {
+	if need := b.len() + len(more); need > len(b.p) {
+		larger := getPortBuffer(need)
+		larger.w = copy(larger.p, b.rest())
+		b.release()
+		b = larger
+	} else if b.w+len(more) > len(b.p) {
+		b.w = copy(b.p, b.rest())
+		b.r = 0
+	}
+	b.w += copy(b.p[b.w:], more)
+	return b
+}
+
+// fill copies as much of bufs, behind the first n bytes of them, as there is room for.
+func (b *portBuffer) fill(bufs [][]byte, n int) {
+	for _, buf := range bufs {
+		k := min(n, len(buf))
+		n -= k
+		b.w += copy(b.p[b.w:], buf[k:])
+	}
+}
