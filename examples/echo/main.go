@@ -38,7 +38,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("echo", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	addr := flags.String("addr", "127.0.0.1:7669", "`address` to listen on, as HOST:PORT; port 0 takes a free one")
-	loops := flags.Int("loops", 0, "`number` of event loops; 0 means one for each CPU")
+	var cfg config
+	flags.IntVar(&cfg.loops, "loops", 0, "`number` of event loops; 0 means one for each CPU")
+	flags.BoolVar(&cfg.blocking, "blocking", false, "give each connection turns on a goroutine of its own, that may block")
+	flags.BoolVar(&cfg.portable, "portable", false, "use package net, not the system's poller, as other systems than Linux do")
 	if err := flags.Parse(args); err == flag.ErrHelp {
 		return 0
 	} else if err != nil {
@@ -48,24 +51,30 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "echo: unexpected argument %q: all settings are flags, see echo -help\n", flags.Arg(0))
 		return 2
 	}
-	if err := serve(*addr, *loops, stdout, stderr); err != nil {
+	if err := serve(*addr, cfg, stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "echo: %v\n", err)
 		return 1
 	}
 	return 0
 }
 
+// config is how the server does it. What it does is the same.
+type config struct {
+	loops              int
+	blocking, portable bool
+}
+
 // serve runs the server until SIGINT or SIGTERM.
-func serve(addr string, loops int, stdout, stderr io.Writer) error {
+func serve(addr string, cfg config, stdout, stderr io.Writer) error {
 	// Signals first: one that comes right after the line below must already end the server in order.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	network, err := actor.New(nil, actor.Config{Loops: loops})
+	network, err := actor.New(nil, actor.Config{Loops: cfg.loops, Portable: cfg.portable})
 	if err != nil {
-		return fmt.Errorf("cannot start with -loops %d: %w", loops, err)
+		return fmt.Errorf("cannot start with -loops %d: %w", cfg.loops, err)
 	}
-	ln, err := network.Listen(ctx, addr, func() actor.Actor { return new(echo) }, actor.ListenConfig{})
+	ln, err := network.Listen(ctx, addr, func() actor.Actor { return new(echo) }, actor.ListenConfig{Blocking: cfg.blocking})
 	if err != nil {
 		return fmt.Errorf("cannot listen on -addr %q: %w; it must be HOST:PORT, of this machine and not in use "+
 			"(127.0.0.1:0 takes a free port)", addr, err)

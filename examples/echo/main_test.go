@@ -23,8 +23,24 @@ func roundTrip(t *testing.T, c io.ReadWriter, p []byte) {
 	require.True(t, bytes.Equal(p, back), "sent %q, got %q back", p, back)
 }
 
-func TestEchoesOnSeveralConnections(t *testing.T) {
-	server := start(t, "-loops", "2")
+// ways are how the server can do it.
+var ways = map[string][]string{
+	"loops, epoll":       nil,
+	"blocking, epoll":    {"-blocking"},
+	"loops, portable":    {"-portable"},
+	"blocking, portable": {"-blocking", "-portable"},
+}
+
+func inEachWay(t *testing.T, f func(t *testing.T, args ...string)) {
+	for name, args := range ways {
+		t.Run(name, func(t *testing.T) { f(t, args...) })
+	}
+}
+
+func TestEchoesOnSeveralConnections(t *testing.T) { inEachWay(t, testEchoes) }
+
+func testEchoes(t *testing.T, args ...string) {
+	server := start(t, append(args, "-loops", "2")...)
 	a, b := server.dial(t), server.dial(t)
 	for range 10 {
 		roundTrip(t, a, []byte("hello"))
@@ -34,8 +50,10 @@ func TestEchoesOnSeveralConnections(t *testing.T) {
 }
 
 // The client ends its direction first and reads later: all of it must come, and then the end, not a reset.
-func TestCLS10_EchoAfterHalfClose(t *testing.T) {
-	server := start(t)
+func TestCLS10_EchoAfterHalfClose(t *testing.T) { inEachWay(t, testEchoAfterHalfClose) }
+
+func testEchoAfterHalfClose(t *testing.T, args ...string) {
+	server := start(t, args...)
 	c := server.dial(t)
 	sent := pattern(1 << 20)
 
@@ -119,7 +137,7 @@ func TestBadSettings(t *testing.T) {
 			for _, s := range test.says {
 				assert.Contains(t, stderr, s)
 			}
-			assert.NotContains(t, stderr, "goroutine ", "a stack trace is no answer to a wrong setting")
+			assert.NotContains(t, stderr, "\ngoroutine ", "a stack trace is no answer to a wrong setting")
 		})
 	}
 }
