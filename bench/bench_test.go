@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -23,24 +24,59 @@ func TestMain(m *testing.M) {
 }
 
 func TestEchoMeasuresEveryRival(t *testing.T) {
+	table := shortRun(t, "echo", "-conns", "3", "-duration", "200ms")
+	for _, k := range kinds {
+		assert.Regexp(t, `^\s*\w+( +\d+\.\d\d µs){5} +[1-9]\d* `, rowOf(table, k.name))
+	}
+	assert.Regexp(t, ` 1\.000 +\(1\.00-1\.00\)`, rowOf(table, "raw"), "raw is as fast as itself")
+}
+
+func TestAcceptMeasuresEveryRival(t *testing.T) {
+	table := shortRun(t, "accept", "-conns", "3", "-duration", "200ms")
+	for _, k := range kinds {
+		assert.Regexp(t, `^\s*\w+( +[1-9]\d*){3}( +\d+\.\d\d µs){3} +[1-9]\d* `, rowOf(table, k.name))
+	}
+}
+
+func TestFanoutMeasuresEveryRival(t *testing.T) {
+	table := shortRun(t, "fanout", "-conns", "40", "-duration", "200ms")
+	for _, k := range kinds {
+		assert.Regexp(t, `^\s*\w+( +\d+\.\d\d µs){5} +[1-9]\d*( +\d+\.\d\d){3} `, rowOf(table, k.name))
+	}
+	assert.Regexp(t, `( +\d+\.\d\d){1} +0\.00 +0\.00 `, rowOf(table, "raw"), "nobody to wake, nothing to allocate")
+	assert.Regexp(t, ` [01]\.\d\d +\d+\.\d\d +\d+ %`, rowOf(table, "galago"), "the loop is woken")
+	assert.NotRegexp(t, ` 0\.00 +\d+\.\d\d +\d+ %`, rowOf(table, "galago"), "... really")
+}
+
+func TestIdleMeasuresEveryRival(t *testing.T) {
+	table := shortRun(t, "idle", "-conns", "300")
+	var bytes [3]int // at rest
+	for i, k := range kinds {
+		_, err := fmt.Sscanf(strings.TrimPrefix(strings.TrimSpace(rowOf(table, k.name)), k.name), "%d", &bytes[i])
+		assert.NoError(t, err, table)
+	}
+	assert.Less(t, bytes[0], 500, "raw has a descriptor and nothing else")
+	assert.Greater(t, bytes[1], 4096, "net has a page of its buffer at least, and a stack")
+	assert.Greater(t, bytes[2], 640, "galago has the connection at least")
+}
+
+// shortRun runs a command for one round.
+func shortRun(t *testing.T, args ...string) (table string) {
+	t.Helper()
 	var out, progress bytes.Buffer
-	code := run([]string{"echo", "-conns", "3", "-rounds", "1", "-duration", "200ms"}, &out, &progress)
+	code := run(append(args, "-rounds", "1"), &out, &progress)
 	require.Equal(t, 0, code, "%s", progress.String())
 	for _, k := range kinds {
-		row := rowOf(out.String(), k.name)
-		require.NotEmpty(t, row, "no row for %s in\n%s", k.name, out.String())
-		assert.Regexp(t, `^\s*\w+( +\d+\.\d\d µs){5} +[1-9]\d* `, row)
+		require.NotEmpty(t, rowOf(out.String(), k.name), "no row for %s in\n%s", k.name, out.String())
 	}
-	assert.Regexp(t, ` 1\.000 +\(1\.00-1\.00\)`, rowOf(out.String(), "raw"), "raw is as fast as itself")
+	return out.String()
 }
 
 func TestEchoWithMessagesLargerThanARead(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a second and longer run of the same code")
 	}
-	var out, progress bytes.Buffer
-	code := run([]string{"echo", "-conns", "2", "-size", "1000000", "-rounds", "1", "-duration", "200ms"}, &out, &progress)
-	require.Equal(t, 0, code, "%s", progress.String())
+	shortRun(t, "echo", "-conns", "2", "-size", "1000000", "-duration", "200ms")
 }
 
 func rowOf(table, name string) string {
@@ -64,10 +100,17 @@ func TestBadSettingsAreNamed(t *testing.T) {
 		{"echo -size 0", 1, "-size is 0"},
 		{"echo -rounds 0", 1, "-rounds is 0"},
 		{"echo -duration 1ms", 1, "-duration is 1ms"},
+		{"echo -duration 2m -rounds 1001", 1, "-rounds is 1001"},
+		{"accept -duration 2m -rounds 1001", 1, "-duration is 2m"},
+		{"fanout -conns 20001", 1, "-conns is 20001"},
+		{"idle -conns 0 -rivals raw,gnat", 1, "-conns is 0"},
+		{"idle -conns 0 -rivals raw,gnat", 1, `"gnat"`},
+		{"idle -duration 1s", 2, "-duration"},
 		{"echo -rivals raw,gnat", 1, `"gnat"`},
 		{"echo 64", 2, `"64"`},
 		{"echo -depth 1", 2, "-depth"},
 		{"serve", 2, `-kind is ""`},
+		{"serve -kind raw -role ecko", 2, `"ecko"`},
 		{"serve -kind raw -addr here", 1, `"here"`},
 	} {
 		var out, errs bytes.Buffer
@@ -125,7 +168,7 @@ func TestServerCPUCountsWork(t *testing.T) {
 	release, err := pin(load)
 	require.NoError(t, err)
 	defer release()
-	s, err := startServer("net", server)
+	s, err := startServer(roleEcho, "net", server)
 	require.NoError(t, err)
 	defer s.stop()
 	l, err := connect(s.addr, 4, 64)
@@ -140,8 +183,14 @@ func TestServerCPUCountsWork(t *testing.T) {
 	after, err := s.cpu()
 	require.NoError(t, err)
 	used := after.minus(before)
-	assert.Greater(t, used.total(), time.Duration(messages)*200*time.Nanosecond, "two system calls cost more than that")
-	assert.LessOrEqual(t, used.total(), took+20*time.Millisecond, "one processor has no more than that")
+	assert.Greater(t, used.total, time.Duration(messages)*200*time.Nanosecond, "two system calls cost more than that")
+	assert.LessOrEqual(t, used.total, took+20*time.Millisecond, "one processor has no more than that")
+}
+
+func TestTheTotalIsDividedByTicks(t *testing.T) {
+	used := cpuTime{150, 4, 9}.minus(cpuTime{50, 3, 6})
+	assert.EqualValues(t, 25, used.userPart())
+	assert.Zero(t, cpuTime{total: 5}.userPart(), "no tick fell into it")
 }
 
 func TestMedian(t *testing.T) {

@@ -34,11 +34,10 @@ type client struct {
 
 // connect opens the connections and sends nothing.
 func connect(to netip.AddrPort, conns, size int) (l *load, err error) {
-	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, os.NewSyscallError("epoll_create1", err)
+	l = new(load)
+	if err := l.open(); err != nil {
+		return nil, err
 	}
-	l = &load{ep: ep, events: make([]unix.EpollEvent, 256), buf: make([]byte, 256<<10)}
 	defer func() {
 		if err != nil {
 			l.close()
@@ -50,7 +49,7 @@ func connect(to netip.AddrPort, conns, size int) (l *load, err error) {
 			return nil, fmt.Errorf("connection %d of %d to %s: %w", i+1, conns, to, err)
 		}
 		l.clients = append(l.clients, client{fd: fd, message: message(i, size)})
-		if err := watch(ep, fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET); err != nil {
+		if err := watch(l.ep, fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET); err != nil {
 			return nil, err
 		}
 	}
@@ -62,6 +61,12 @@ func connect(to netip.AddrPort, conns, size int) (l *load, err error) {
 		l.byFD[c.fd] = c
 	}
 	return l, nil
+}
+
+func (l *load) open() (err error) {
+	l.events, l.buf = make([]unix.EpollEvent, 256), make([]byte, 256<<10)
+	l.ep, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	return os.NewSyscallError("epoll_create1", err)
 }
 
 func dial(to netip.AddrPort) (fd int, err error) {
@@ -99,7 +104,9 @@ func message(i, size int) []byte {
 
 func (l *load) close() {
 	for i := range l.clients {
-		unix.Close(l.clients[i].fd)
+		if fd := l.clients[i].fd; fd >= 0 {
+			unix.Close(fd)
+		}
 	}
 	unix.Close(l.ep)
 }
@@ -117,25 +124,61 @@ func (l *load) start() error {
 // run keeps the clients busy for d. What is in flight then stays so: run may be called again. It returns how long it
 // really took, and how many messages were exchanged in that time.
 func (l *load) run(d time.Duration) (took time.Duration, messages int, err error) {
-	begin, before := time.Now(), l.messages
+	before := l.messages
+	took, err = l.poll(d, l.serve)
+	return took, l.messages - before, err
+}
+
+// once exchanges one message on each connection, and leaves them idle.
+func (l *load) once() error {
+	if err := l.start(); err != nil {
+		return err
+	}
+	left := len(l.clients)
+	for left > 0 {
+		_, err := l.poll(0, func(c *client) error {
+			if err := c.flush(); err != nil {
+				return err
+			}
+			whole, err := l.receive(c)
+			if whole {
+				left--
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// poll calls serve for each client that becomes ready, for d or a little longer.
+func (l *load) poll(d time.Duration, serve func(*client) error) (took time.Duration, err error) {
+	begin := time.Now()
 	heard := begin
-	for now := begin; now.Sub(begin) < d; now = time.Now() {
+	for {
 		n, errno := epollWait(l.ep, l.events, 100)
 		if errno != 0 && errno != unix.EINTR {
-			return 0, 0, os.NewSyscallError("epoll_wait", errno)
+			return 0, os.NewSyscallError("epoll_wait", errno)
 		}
 		for _, ev := range l.events[:n] {
-			if err := l.serve(l.byFD[ev.Fd]); err != nil {
-				return 0, 0, err
+			if c := l.byFD[ev.Fd]; c != nil {
+				if err := serve(c); err != nil {
+					return 0, err
+				}
 			}
 		}
+		now := time.Now()
 		if n > 0 {
 			heard = now
 		} else if now.Sub(heard) > stallLimit {
-			return 0, 0, fmt.Errorf("the server was silent for %v, after %d messages", stallLimit, l.messages)
+			return 0, fmt.Errorf("the server was silent for %v, after %d messages", stallLimit, l.messages)
+		}
+		if (n > 0 || d > 0) && now.Sub(begin) >= d {
+			return now.Sub(begin), nil
 		}
 	}
-	return time.Since(begin), l.messages - before, nil
 }
 
 // serve goes on with one client until it has to wait.
@@ -143,24 +186,33 @@ func (l *load) serve(c *client) error {
 	if err := c.flush(); err != nil {
 		return err
 	}
+	whole, err := l.receive(c)
+	if err != nil || !whole {
+		return err
+	}
+	return l.next(c)
+}
+
+// receive reads what has come for c, and reports whether its message is whole now. Then nothing more can be there.
+func (l *load) receive(c *client) (whole bool, err error) {
 	for {
 		n, errno := recv(c.fd, l.buf, unix.MSG_DONTWAIT)
 		switch {
 		case errno == unix.EAGAIN:
-			return nil
+			return false, nil
 		case errno == unix.EINTR:
 			continue
 		case errno != 0:
-			return os.NewSyscallError("recv", errno)
+			return false, os.NewSyscallError("recv", errno)
 		case n == 0:
-			return errors.New("the server closed a connection")
+			return false, errors.New("the server closed a connection")
 		}
 		if err := c.check(l.buf[:n]); err != nil {
-			return err
+			return false, err
 		}
 		if c.got == len(c.message) {
 			l.messages++
-			return l.next(c) // nothing more can be there: the answer was complete
+			return true, nil
 		}
 	}
 }

@@ -22,6 +22,9 @@ type command struct {
 
 var commands = []command{
 	{"echo", "one message in flight on each connection: CPU per message, beside the rivals", echoCommand},
+	{"accept", "connect, exchange one message, close: connections per CPU second", acceptCommand},
+	{"fanout", "one actor writes to all connections: CPU, wake-ups and allocations per message", fanoutCommand},
+	{"idle", "memory of a connection that does nothing", idleCommand},
 	{"serve", "run one of the servers; the others start it", serveCommand},
 }
 

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -16,29 +17,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startLimit is how long a server may take until it listens.
+// startLimit is how long a server may take until it listens, or answers a question.
 const startLimit = 10 * time.Second
 
 // A server is a process that was started for one measurement.
 type server struct {
 	cmd    *exec.Cmd
 	addr   netip.AddrPort
+	stdin  io.WriteCloser
+	stdout *bufio.Reader
 	stderr bytes.Buffer
 }
 
 // startServer runs this program again, as a server, on one processor. The calling goroutine must be locked to its
 // thread: the new process inherits the thread's processors, and dies with it.
-func startServer(kind string, cpu int) (*server, error) {
+func startServer(as role, kind string, cpu int) (*server, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	s := &server{cmd: exec.Command(self, "serve", "-kind", kind)}
+	s := &server{cmd: exec.Command(self, "serve", "-role", string(as), "-kind", kind)}
 	s.cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	s.cmd.Stderr = &s.stderr
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
+		return nil, err
+	}
+	s.stdout = bufio.NewReader(stdout)
+	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
 	release, err := pin(cpu)
@@ -51,9 +58,7 @@ func startServer(kind string, cpu int) (*server, error) {
 		return nil, err
 	}
 
-	overdue := time.AfterFunc(startLimit, func() { s.cmd.Process.Kill() })
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	overdue.Stop()
+	line, err := s.line()
 	if err == nil {
 		s.addr, err = listeningOn(line)
 	}
@@ -62,6 +67,26 @@ func startServer(kind string, cpu int) (*server, error) {
 		return nil, fmt.Errorf("server %s did not start: %w\n%s", kind, err, s.stderr.String())
 	}
 	return s, nil
+}
+
+// line reads a line of what the server prints. If that takes too long the server is killed.
+func (s *server) line() (string, error) {
+	overdue := time.AfterFunc(startLimit, func() { s.cmd.Process.Kill() })
+	defer overdue.Stop()
+	return s.stdout.ReadString('\n')
+}
+
+// ask asks the server for one of its numbers; see questions.
+func (s *server) ask(question string) (n uint64, err error) {
+	if _, err = fmt.Fprintln(s.stdin, question); err != nil {
+		return 0, err
+	}
+	line, err := s.line()
+	if err != nil {
+		return 0, fmt.Errorf("the server was asked for %q: %w", question, err)
+	}
+	_, err = fmt.Sscanf(line, question+" %d", &n)
+	return n, err
 }
 
 func listeningOn(line string) (netip.AddrPort, error) {
@@ -77,39 +102,41 @@ func (s *server) stop() {
 	s.cmd.Wait()
 }
 
-// A cpuTime is what a process or thread has used of its processors so far.
-type cpuTime struct{ user, system time.Duration }
+// A cpuTime is what a process has used of its processors so far, all its threads together. The total is exact to the
+// nanosecond, as the scheduler counts it; how it divides is known in ticks of 10 ms only.
+type cpuTime struct {
+	total        time.Duration
+	user, system int64 // ticks
+}
 
-func (t cpuTime) total() time.Duration    { return t.user + t.system }
-func (t cpuTime) minus(u cpuTime) cpuTime { return cpuTime{t.user - u.user, t.system - u.system} }
+func (t cpuTime) minus(u cpuTime) cpuTime {
+	return cpuTime{t.total - u.total, t.user - u.user, t.system - u.system}
+}
 
-// cpu returns what the server has used, all its threads together. The sum is exact to the nanosecond, as the
-// scheduler counts it; how it divides is known in ticks of 10 ms only.
-func (s *server) cpu() (cpuTime, error) {
+// userPart returns how much of the total was not spent in the system.
+func (t cpuTime) userPart() time.Duration {
+	return time.Duration(float64(t.total) * float64(t.user) / float64(max(t.user+t.system, 1)))
+}
+
+// cpu returns what the server has used.
+func (s *server) cpu() (t cpuTime, err error) {
 	var ts unix.Timespec
 	clock := int32(^s.cmd.Process.Pid<<3 | 2) // as clock_getcpuclockid(3) does
 	if err := unix.ClockGettime(clock, &ts); err != nil {
-		return cpuTime{}, os.NewSyscallError("clock_gettime", err)
+		return t, os.NewSyscallError("clock_gettime", err)
 	}
+	t.total = time.Duration(ts.Nano())
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
 	if err != nil {
-		return cpuTime{}, err
+		return t, err
 	}
 	// The name, in parentheses, may hold anything; utime and stime are fields 14 and 15 of all, 12 and 13 after it.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 13 {
-		return cpuTime{}, fmt.Errorf("/proc/PID/stat is %q", stat)
+		return t, fmt.Errorf("/proc/PID/stat is %q", stat)
 	}
-	var user, system float64
-	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
-		return cpuTime{}, err
-	}
-	total := time.Duration(ts.Nano())
-	if user+system == 0 {
-		return cpuTime{user: total}, nil
-	}
-	u := time.Duration(float64(total) * user / (user + system))
-	return cpuTime{u, total - u}, nil
+	_, err = fmt.Sscan(fields[11]+" "+fields[12], &t.user, &t.system)
+	return t, err
 }
 
 // threadCPU returns what the calling thread has used.

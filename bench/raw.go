@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,7 @@ func serveRaw(addr string, ready func(addr string)) error {
 		return err
 	}
 	ready(bound)
+	_ = watch(ep, questions, unix.EPOLLIN) // it fails if it is a file
 
 	runtime.LockOSThread()
 	events := make([]unix.EpollEvent, 256)
@@ -40,9 +42,11 @@ func serveRaw(addr string, ready func(addr string)) error {
 		for _, ev := range events[:n] {
 			fd := int(ev.Fd)
 			if fd == ln {
-				if err := acceptRaw(ep, ln); err != nil {
+				if _, err := acceptRaw(ep, ln); err != nil {
 					return err
 				}
+			} else if fd == questions {
+				answerRaw(ep)
 			} else if n, errno := recv(fd, buf, 0); errno != 0 || n == 0 || !sendAll(fd, buf[:n]) {
 				unix.Close(fd)
 			}
@@ -75,15 +79,27 @@ func listenRaw(addr string) (fd int, bound string, err error) {
 	return fd, netip.AddrPortFrom(at.Addr(), uint16(port)).String(), nil
 }
 
-func acceptRaw(ep, ln int) error {
-	fd, _, err := unix.Accept4(ln, unix.SOCK_CLOEXEC)
-	if err != nil {
-		return os.NewSyscallError("accept4", err)
+func acceptRaw(ep, ln int) (fd int, err error) {
+	if fd, _, err = unix.Accept4(ln, unix.SOCK_CLOEXEC); err != nil {
+		return 0, os.NewSyscallError("accept4", err)
 	}
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
-		return os.NewSyscallError("setsockopt", err)
+		return 0, os.NewSyscallError("setsockopt", err)
 	}
-	return watch(ep, fd, unix.EPOLLIN)
+	return fd, watch(ep, fd, unix.EPOLLIN)
+}
+
+// answerRaw answers what can be read from the standard input, which is ready.
+func answerRaw(ep int) {
+	var p [64]byte
+	n, err := unix.Read(questions, p[:])
+	if n <= 0 || err != nil {
+		unix.EpollCtl(ep, unix.EPOLL_CTL_DEL, questions, nil)
+		return
+	}
+	for q := range strings.FieldsSeq(string(p[:n])) {
+		answer(os.Stdout, q)
+	}
 }
 
 func watch(ep, fd int, events uint32) error {

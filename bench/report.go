@@ -11,17 +11,6 @@ import (
 	"time"
 )
 
-// describe says what is going to be measured, on what machine.
-func describe(w io.Writer, cfg *echoConfig, server, load int) {
-	fmt.Fprintf(w, "echo: %d bytes, %d connections with one message in flight each\n", cfg.size, cfg.conns)
-	fmt.Fprintf(w, "%d rounds in random order, %v for each server in each round\n", cfg.rounds, cfg.duration)
-	fmt.Fprintf(w, "server on processor %d with GOMAXPROCS=1, load on processor %d\n", server, load)
-	if server == load {
-		fmt.Fprintln(w, "WARNING: there is only one processor: server and load share it")
-	}
-	fmt.Fprintf(w, "%s, Linux %s, %s\n\n", runtime.Version(), firstLine("/proc/sys/kernel/osrelease"), cpuModel())
-}
-
 func firstLine(path string) string {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -41,65 +30,76 @@ func cpuModel() string {
 	return runtime.GOARCH
 }
 
-// report prints medians, and the ratios to those rivals that ratios are wanted to. A ratio is taken within a round,
-// for only what ran side by side may be compared.
-func report(w io.Writer, cfg *echoConfig, samples [][]sample) error {
-	bases := []string{"raw", "net"}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "server\tCPU/message\tuser\tsystem\tlowest\thighest\tmessages/s\tserver busy\tload busy\t")
+// A table says how samples are printed: a row for each rival, with a column for each thing measured, and its ratios to
+// those rivals that ratios are wanted to.
+type table[T any] struct {
+	columns []column[T]
+	ratioOf func(T) float64
+	bases   []string                                 // those rivals; if nil, raw and net
+	warn    func(w io.Writer, rival string, all []T) // may be nil
+}
+
+// A column shows one number of the samples: their median, unless sum says otherwise.
+type column[T any] struct {
+	head  string
+	value func(T) float64
+	show  func(float64) string
+	sum   func([]float64) float64
+}
+
+// print prints medians. A ratio is taken within a round, for only what ran side by side may be compared.
+func (t table[T]) print(w io.Writer, rivals []string, samples [][]T) error {
+	bases := t.bases
+	if bases == nil {
+		bases = []string{"raw", "net"}
+	}
+	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(out, "server\t")
+	for _, c := range t.columns {
+		fmt.Fprintf(out, "%s\t", c.head)
+	}
 	for _, b := range bases {
-		if slices.Contains(cfg.rivals, b) {
-			fmt.Fprintf(t, "x %s\t(range)\t", b)
+		if slices.Contains(rivals, b) {
+			fmt.Fprintf(out, "x %s\t(range)\t", b)
 		}
 	}
-	fmt.Fprintln(t)
-	for i, name := range cfg.rivals {
-		row(t, name, samples[i])
+	fmt.Fprintln(out)
+	for i, name := range rivals {
+		fmt.Fprintf(out, "%s\t", name)
+		for _, c := range t.columns {
+			sum := c.sum
+			if sum == nil {
+				sum = median
+			}
+			fmt.Fprintf(out, "%s\t", c.show(sum(each(samples[i], c.value))))
+		}
 		for _, b := range bases {
-			if k := slices.Index(cfg.rivals, b); k >= 0 {
-				ratios(t, samples[i], samples[k])
+			if k := slices.Index(rivals, b); k >= 0 {
+				t.ratios(out, samples[i], samples[k])
 			}
 		}
-		fmt.Fprintln(t)
+		fmt.Fprintln(out)
 	}
-	if err := t.Flush(); err != nil {
+	if err := out.Flush(); err != nil {
 		return err
 	}
-	for i, name := range cfg.rivals {
-		warn(w, name, samples[i])
+	for i, name := range rivals {
+		if t.warn != nil {
+			t.warn(w, name, samples[i])
+		}
 	}
 	return nil
 }
 
-func row(w io.Writer, name string, all []sample) {
-	costs := each(all, sample.perMessage)
-	user := each(all, func(s sample) float64 { return float64(s.cpu.user) / float64(s.messages) })
-	system := each(all, func(s sample) float64 { return float64(s.cpu.system) / float64(s.messages) })
-	rate := each(all, func(s sample) float64 { return float64(s.messages) / s.took.Seconds() })
-	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%.0f\t%.0f %%\t%.0f %%\t", name, micros(median(costs)), micros(median(user)),
-		micros(median(system)), micros(slices.Min(costs)), micros(slices.Max(costs)), median(rate),
-		median(each(all, serverBusy)), median(each(all, loadBusy)))
-}
-
-func ratios(w io.Writer, all, base []sample) {
+func (t table[T]) ratios(w io.Writer, all, base []T) {
 	var r []float64
 	for i := range all {
-		r = append(r, all[i].perMessage()/base[i].perMessage())
+		r = append(r, t.ratioOf(all[i])/t.ratioOf(base[i]))
 	}
 	fmt.Fprintf(w, "%.3f\t(%.2f-%.2f)\t", median(r), slices.Min(r), slices.Max(r))
 }
 
-// warn says when the load held a server up: then the server slept and woke more often than it need have.
-func warn(w io.Writer, name string, all []sample) {
-	if load, server := median(each(all, loadBusy)), median(each(all, serverBusy)); load > 95 && server < 90 {
-		fmt.Fprintf(w, "WARNING: %s: the load was the bottleneck (%.0f %% busy, the server %.0f %%)\n", name, load, server)
-	}
-}
-
-func serverBusy(s sample) float64 { return 100 * float64(s.cpu.total()) / float64(s.took) }
-func loadBusy(s sample) float64   { return 100 * float64(s.load) / float64(s.took) }
-
-func each(all []sample, f func(sample) float64) []float64 {
+func each[T any](all []T, f func(T) float64) []float64 {
 	var v []float64
 	for _, s := range all {
 		v = append(v, f(s))
@@ -113,7 +113,12 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
+func lowest(v []float64) float64  { return slices.Min(v) }
+func highest(v []float64) float64 { return slices.Max(v) }
+
 // micros prints nanoseconds as microseconds.
-func micros(ns float64) string {
-	return fmt.Sprintf("%.2f µs", ns/float64(time.Microsecond))
-}
+func micros(ns float64) string  { return fmt.Sprintf("%.2f µs", ns/float64(time.Microsecond)) }
+func whole(x float64) string    { return fmt.Sprintf("%.0f", x) }
+func exact(x float64) string    { return fmt.Sprintf("%.2f", x) }
+func percent(x float64) string  { return fmt.Sprintf("%.0f %%", 100*x) }
+func byteSize(x float64) string { return fmt.Sprintf("%.0f B", x) }
