@@ -39,6 +39,7 @@ func (p *probe) connectError(t testing.TB) *conn.ConnectError {
 	assert.Zero(t, p.count("OnClosed"))
 	var failed *conn.ConnectError
 	require.ErrorAs(t, p.err, &failed)
+	assert.NotEmpty(t, failed.Addr)
 	return failed
 }
 

@@ -143,7 +143,10 @@ func (c *Conn) reasonErr() error {
 
 func (c *Conn) connectError(stage Stage, err error) *ConnectError {
 	info := c.b.Info()
-	addr := info.Host
+	addr := info.Addr
+	if addr == "" {
+		addr = info.Host
+	}
 	if addr == "" && info.Remote.IsValid() {
 		addr = info.Remote.String()
 	}

@@ -61,7 +61,7 @@ func (e *UpgradeError) Unwrap() error { return e.Err }
 // A ConnectError says why a connection never became ready.
 type ConnectError struct {
 	Stage Stage
-	Addr  string // what was dialed, or who had connected
+	Addr  string // what was dialed, as given; or who had connected; empty if that is a nameless unix-domain socket
 	Err   error
 }
 

@@ -63,6 +63,7 @@ type Link interface {
 type Info struct {
 	Local, Remote netip.AddrPort // zero for unix-domain sockets
 	Host          string         // the host as dialed, else empty
+	Addr          string         // what was dialed, host and port or a path, else empty
 	Dialed        bool           // not accepted or adopted
 }
 

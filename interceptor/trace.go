@@ -43,6 +43,8 @@ func (t *tracer) record(l Link, event string, attrs ...slog.Attr) {
 	switch info := l.Info(); {
 	case info.Remote.IsValid():
 		r.AddAttrs(slog.String("remote", info.Remote.String()))
+	case info.Addr != "":
+		r.AddAttrs(slog.String("remote", info.Addr))
 	case info.Host != "":
 		r.AddAttrs(slog.String("remote", info.Host))
 	}

@@ -189,7 +189,7 @@ func (d *Detached) Open(a *Accepted) error { return d.socket.Open(a, d) }
 // Dial is [Socket.Dial], but that any error is told to the owner.
 func (d *Detached) Dial(ctx context.Context, cfg DialConfig) {
 	d.mu.Lock()
-	d.info = interceptor.Info{Host: cfg.host(), Dialed: true}
+	d.info = interceptor.Info{Host: cfg.host(), Addr: cfg.Addr, Dialed: true}
 	d.mu.Unlock()
 	d.do(func() error { return d.socket.Dial(ctx, d.loop, d, cfg) })
 }

@@ -82,6 +82,7 @@ func TestDIAL1_BothEndsKnowEachOther(t *testing.T) {
 			c.on(t, func() {
 				i := c.Info()
 				assert.Equal(t, k.host, i.Host)
+				assert.Equal(t, k.dial+portOf(s), i.Addr)
 				assert.True(t, i.Dialed)
 				e.on(t, func() {
 					assert.Equal(t, e.Info().Remote.String(), i.Local.String())

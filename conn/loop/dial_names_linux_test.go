@@ -101,6 +101,7 @@ func TestDialUnixSockets(t *testing.T) {
 			assert.Zero(t, i.Local)
 			assert.Zero(t, i.Remote)
 			assert.Empty(t, i.Host)
+			assert.Equal(t, addr, i.Addr)
 			_, err := c.Write([][]byte{[]byte("hello")})
 			assert.NoError(t, err)
 			assert.NoError(t, c.Socket.Close(false))

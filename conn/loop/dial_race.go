@@ -33,7 +33,7 @@ func (s *Socket) Dial(ctx context.Context, l *Loop, owner Owner, cfg DialConfig)
 	}
 	d := &dialer{loop: l, socket: s, owner: owner, ctx: ctx, cfg: cfg}
 	s.loop, s.owner = l, owner
-	s.about = &about{host: cfg.host(), dialed: true, dialer: d}
+	s.about = &about{host: cfg.host(), addr: cfg.Addr, dialed: true, dialer: d}
 	s.slot, _ = l.slots.add(s) // for whoever closes the loop; no event is told by this slot
 	l.load.Add(1)
 	l.QueueLocal(d)

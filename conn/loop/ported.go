@@ -25,7 +25,8 @@ type portedSocket struct {
 func (s *Socket) openPort(nc net.Conn) {
 	p := &portedSocket{socket: s}
 	p.port = newPort(nc, p.notify)
-	s.about = &about{local: addrPortOf(nc.LocalAddr()), host: s.about.host, dialed: s.about.dialed, ported: p}
+	s.about = &about{local: addrPortOf(nc.LocalAddr()), host: s.about.host, addr: s.about.addr,
+		dialed: s.about.dialed, ported: p}
 	p.start(&s.loop.helpers)
 }
 

@@ -31,6 +31,7 @@ type Socket struct {
 type about struct {
 	local  netip.AddrPort
 	host   string
+	addr   string // as dialed
 	dialed bool
 	dialer *dialer // while the socket is being connected, else nil
 	ported *portedSocket
@@ -103,7 +104,8 @@ func (s *Socket) Post(f func()) { s.owner.Post(f) }
 // Info says what the socket connects. It may be asked after Close.
 func (s *Socket) Info() interceptor.Info {
 	s.learn()
-	return interceptor.Info{Local: s.about.local, Remote: s.remote, Host: s.about.host, Dialed: s.about.dialed}
+	return interceptor.Info{Local: s.about.local, Remote: s.remote, Host: s.about.host, Addr: s.about.addr,
+		Dialed: s.about.dialed}
 }
 
 // SetDeadline asks for a call of the owner's Due at t, or soon if t has passed. It replaces what was asked before; the
