@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/galago-go/galago/conn"
@@ -38,6 +37,7 @@ type port struct {
 	eof    bool        // the peer has ended, behind unseen
 	err    error       // what the connection died of, the first of either direction
 
+	writer  func()      // writeOut; nil until the first write
 	flight  *portBuffer // what the writer is writing; nil if there is no writer
 	outDue  time.Time   // the write deadline of nc, if timed
 	taken   int         // bytes that the system took and no write has reported
@@ -53,7 +53,7 @@ const (
 	portLarge = 64 << 10 // bounds a buffer, what is unread, and what is in flight
 
 	firstTry   = 20 * time.Millisecond // how long a write waits before it tells what was taken
-	longestTry = 200 * time.Millisecond
+	longestTry = 100 * time.Millisecond
 	quietTime  = 50 * time.Millisecond // without input, a large buffer is let go
 )
 
@@ -198,6 +198,9 @@ func (p *port) ended(err error) {
 	switch {
 	case p.closed:
 	case p.err != nil: // it was told. The system tells a reset once: if the writer met it, the reader meets an end
+		if err != io.EOF && !p.gone {
+			p.err = err // if the reader met it, the writer meets a broken pipe
+		}
 	case err == io.EOF || p.gone:
 		p.eof = true
 		i = conn.Readable | conn.Hangup
@@ -290,8 +293,12 @@ func (p *port) write(bufs [][]byte) (int, error) {
 	if p.closed {
 		return 0, net.ErrClosed
 	}
-	n := p.taken
-	p.taken = 0
+	total := 0
+	for _, b := range bufs {
+		total += len(b)
+	}
+	n := min(p.taken, total)
+	p.taken -= n
 	switch {
 	case p.err != nil && n > 0:
 		p.spawn(func() { p.notify(conn.Readable | conn.Writable | conn.Hangup) }) // whoever asked before was not told
@@ -299,14 +306,14 @@ func (p *port) write(bufs [][]byte) (int, error) {
 	case p.err != nil:
 		return 0, p.err
 	}
-	total := 0
-	for _, b := range bufs {
-		total += len(b)
-	}
-	if p.flight == nil && total > n {
+	if p.flight == nil && total > n { // then nothing is taken that was not reported
 		p.flight = getPortBuffer(min(total-n, portLarge))
 		p.flight.fill(bufs, n)
-		p.spawn(p.writeOut)
+		if p.writer == nil {
+			p.writer = p.writeOut // once, for each such value is allocated
+		}
+		p.wg.Add(1)
+		go p.writer()
 	}
 	if n == 0 && total > 0 {
 		return 0, conn.ErrWouldBlock
@@ -316,6 +323,7 @@ func (p *port) write(bufs [][]byte) (int, error) {
 
 // writeOut is the writer. It ends when it has written what is in flight.
 func (p *port) writeOut() {
+	defer p.wg.Done()
 	patience := firstTry
 	for {
 		n, i, more := p.try(patience)
@@ -437,7 +445,7 @@ func (p *port) halfClose() error {
 	p.mu.Unlock()
 	err := end()
 	p.mu.Lock()
-	if errors.Is(err, syscall.ENOTCONN) { // the peer was faster
+	if p.plain { // then the connection is gone, the peer was faster, and reading tells what happened
 		return nil
 	}
 	return err
@@ -455,10 +463,7 @@ func (p *port) close(reset bool) error {
 	if reset {
 		p.reset()
 	}
-	switch {
-	case p.plain && p.gone:
-		return nil
-	case p.plain:
+	if p.plain {
 		return p.nc.Close()
 	}
 	p.spawn(func() { _ = p.nc.Close() })
@@ -481,70 +486,5 @@ func (p *port) reset() {
 		if !p.plain {
 			_ = c.Close()
 		}
-	}
-}
-
-// A portBuffer holds bytes of one connection, those of p from r to w. They are borrowed, and given back once they are
-// empty. A nil one is empty.
-type portBuffer struct {
-	p    []byte
-	r, w int
-}
-
-// portBuffers lends buffers of 4 KiB, and of twice as many, to 64 KiB.
-var portBuffers [5]sync.Pool
-
-func portClass(size int) (class int) {
-	for portSmall<<class < size {
-		class++
-	}
-	return class
-}
-
-func getPortBuffer(size int) *portBuffer {
-	class := portClass(size)
-	if b, ok := portBuffers[class].Get().(*portBuffer); ok {
-		return b
-	}
-	return &portBuffer{p: make([]byte, portSmall<<class)}
-}
-
-func (b *portBuffer) release() {
-	if b != nil {
-		b.r, b.w = 0, 0
-		portBuffers[portClass(len(b.p))].Put(b)
-	}
-}
-
-func (b *portBuffer) len() int {
-	if b == nil {
-		return 0
-	}
-	return b.w - b.r
-}
-
-func (b *portBuffer) rest() []byte { return b.p[b.r:b.w] }
-
-// append returns b with more behind it, or a larger one instead of b.
-func (b *portBuffer) append(more []byte) *portBuffer {
-	if need := b.len() + len(more); need > len(b.p) {
-		larger := getPortBuffer(need)
-		larger.w = copy(larger.p, b.rest())
-		b.release()
-		b = larger
-	} else if b.w+len(more) > len(b.p) {
-		b.w = copy(b.p, b.rest())
-		b.r = 0
-	}
-	b.w += copy(b.p[b.w:], more)
-	return b
-}
-
-// fill copies as much of bufs, behind the first n bytes of them, as there is room for.
-func (b *portBuffer) fill(bufs [][]byte, n int) {
-	for _, buf := range bufs {
-		k := min(n, len(buf))
-		n -= k
-		b.w += copy(b.p[b.w:], buf[k:])
 	}
 }
