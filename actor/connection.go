@@ -228,30 +228,21 @@ func (c *connection) UserMessageCount() int { return int(c.mail.users.Load()) }
 
 // PostSystemMessage queues what Proto.Actor has to say.
 func (c *connection) PostSystemMessage(msg any) {
-	_, started := msg.(*proto.Started)
-	state := c.mail.postSystem(msg, started) // it comes first, even if another was faster while the actor was spawned
-	if started && state == mailEarly {
-		c.mail.open()
-		state = mailOpen
-	}
-	switch state {
+	switch c.mail.system(msg) {
 	case mailOpen:
 		c.wake()
 	case mailClosed:
-		c.refuseSystem(c.self(), msg)
+		c.kind.sup.net.refuseSystem(c.self(), msg)
 	}
 }
 
 // PostUserMessage queues a message; of a batch, its elements and then the batch itself, which acknowledges it.
 func (c *connection) PostUserMessage(msg any) {
-	_, inner, sender := proto.UnwrapEnvelope(msg)
-	batch, ok := inner.(proto.MessageBatch)
-	if !ok {
-		c.took(c.mail.post(msg), msg)
+	if all := unpack(msg); all != nil {
+		c.took(c.mail.post(all...), all...)
 		return
 	}
-	all := append(expand(nil, batch, sender), msg)
-	c.took(c.mail.post(all...), all...)
+	c.took(c.mail.post(msg), msg)
 }
 
 // expand appends the elements of a batch. Those that want an answer are told who sent the batch.
@@ -294,13 +285,6 @@ func (c *connection) refuse(self *proto.PID, msg any) {
 		return
 	}
 	sys.DeadLetter.SendUserMessage(self, msg)
-}
-
-// refuseSystem drops a system message that came too late. A Watch is answered: with Terminated, by the dead letters.
-func (c *connection) refuseSystem(self *proto.PID, msg any) {
-	if _, ok := msg.(*proto.Watch); ok {
-		c.kind.sup.net.sys.DeadLetter.SendSystemMessage(self, msg)
-	}
 }
 
 // self is nil if the actor was never spawned.

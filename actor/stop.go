@@ -19,10 +19,6 @@ var (
 	errShutdown = fmt.Errorf("actor: the network was shut down: %w", net.ErrClosed)
 )
 
-// maxTries is how often a stop that breaks off is taken up again once the connection's last callback was made. The
-// actor can break it off twice at most; middleware may do so for ever.
-const maxTries = 8
-
 // stop lets Proto.Actor stop the actor, now.
 func (c *connection) stop(t *turns, cur *any, msg any) {
 	if c.phase != alive {
@@ -87,21 +83,13 @@ func (c *connection) cause() (conn.Cause, error) {
 // complete takes up a stop that broke off: runtime.Goexit cannot be caught, nor can a panic in middleware where it
 // happens. It is called again if it breaks off, too; each time user code has less left to run.
 func (c *connection) complete(t *turns) {
-	ctx, _ := c.inv.(proto.Context)
 	c.endConn(t)
-	switch c.tries++; {
-	case c.tries > maxTries:
+	if c.tries++; c.tries > maxTries {
 		c.abandon()
-	case !c.facts.has(factStopping):
+	} else {
+		told := c.facts.has(factStopping)
 		c.facts |= factStopping // by now, or never
-		c.inv.InvokeUserMessage(new(proto.Stopping))
-		fallthrough
-	default:
-		for _, child := range append([]*proto.PID(nil), ctx.Children()...) {
-			ctx.Stop(child)
-		}
-		// Proto.Actor then looks whether there are children left, and if not goes on where it was.
-		c.inv.InvokeSystemMessage(&proto.Terminated{Who: ctx.Self()})
+		stopAgain(c.inv, told)
 		c.stopped(t)
 	}
 	c.facts &^= factBroken
@@ -170,22 +158,12 @@ func (c *connection) part() {
 	c.Actor.base().c.CompareAndSwap(c, nil)
 }
 
-// buriedPerTurn is how many messages of an actor that is gone are passed on in one turn.
-const buriedPerTurn = 256
-
 // bury passes on what was left in the mailbox of self, and reports whether there is more.
 func (c *connection) bury(self *proto.PID) (more bool) {
+	n := c.kind.sup.net
 	c.guarded(func() {
-		for msg, ok := c.mail.nextSystem(); ok; msg, ok = c.mail.nextSystem() {
-			c.refuseSystem(self, msg)
-		}
-		for n := 0; n < buriedPerTurn || c.kind.sup.net.closing.Load(); n++ { // a loop that closes drops its tasks
-			msg, ok := c.mail.next()
-			if !ok {
-				break
-			}
-			c.refuse(self, msg)
-		}
+		// All of it in a shutdown: a loop that closes drops its tasks.
+		c.mail.bury(&n.closing, func(msg any) { c.refuse(self, msg) }, func(msg any) { n.refuseSystem(self, msg) })
 	})
 	if c.mail.hasSystem() || c.mail.hasUser() {
 		return true

@@ -192,9 +192,7 @@ func (s *supervisor) PostSystemMessage(msg any) {
 	case mailOpen:
 		s.loop.Queue(s)
 	case mailClosed:
-		if _, ok := msg.(*proto.Watch); ok {
-			s.net.sys.DeadLetter.SendSystemMessage(s.ctx.Self(), msg)
-		}
+		s.net.refuseSystem(s.ctx.Self(), msg)
 	}
 }
 

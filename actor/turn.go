@@ -161,7 +161,7 @@ func (c *connection) broke(cur any, p *PanicError) {
 		c.mail.postSystem(stopMessage, false)
 	default:
 		c.died = p
-		c.escalate(p, cur)
+		escalate(c.inv, &c.mail, p, cur)
 	}
 	if t := c.turns(); t.due { // middleware broke before the callback, which is due all the same
 		t.due = false
@@ -181,30 +181,8 @@ func lifecycle(msg any) bool {
 	return false
 }
 
-// escalate asks the supervisor what to do; until it answers the actor is suspended. If that fails too, the actor ends.
-func (c *connection) escalate(p *PanicError, cur any) {
-	asked := false
-	defer func() {
-		if !asked {
-			_ = recover()
-			c.mail.postSystem(stopMessage, false)
-		}
-	}()
-	c.inv.EscalateFailure(p, cur)
-	asked = true
-}
-
 // guarded calls f and logs its panic. runtime.Goexit goes on.
-func (c *connection) guarded(f func()) {
-	whole := false
-	defer func() {
-		if !whole {
-			c.kind.sup.net.logPanic(c.String(), caught(recover()))
-		}
-	}()
-	f()
-	whole = true
-}
+func (c *connection) guarded(f func()) { c.kind.sup.net.guarded(c, f) }
 
 // rest leaves the turn, and reports whether another one is wanted.
 func (c *connection) rest() (more bool) {
