@@ -14,6 +14,9 @@
 // reading, OnReceived for each frame of it; at most 64 messages; one write of all that was sent. Package conn says
 // what a connection promises.
 //
+// [Network.Spawn] runs actors without a connection on the same loops. What lives on one loop may share memory without
+// locks: see [LoopOf] and [DialConfig].
+//
 // # Life
 //
 // [proto.Started] comes first, then OnConnected. After OnClosed or OnConnectFailed the actor stops by itself:

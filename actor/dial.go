@@ -21,6 +21,8 @@ type DialConfig struct {
 	Local   netip.AddrPort // what to connect from; if zero, the system's choice; not for Adopt, nor for unix
 	// Blocking lets callbacks and Receive block, as in ListenConfig.
 	Blocking bool
+	// Loop is the number of the loop that the connection lives on, from 1; if zero, the one with the fewest.
+	Loop int
 	// Props are options for the actor, as in ListenConfig.
 	Props []proto.PropsOption
 }
@@ -33,7 +35,7 @@ type DialConfig struct {
 // covers the look-up, the attempts and the handshakes. [Close] and [Abort] end an attempt at once.
 //
 // a belongs to its actor until that has stopped. It is its own successor if a strategy restarts it, and it may be
-// dialed again after its Stopped. The connection lives on the loop that has the fewest.
+// dialed again after its Stopped. cfg.Loop says on which loop it lives.
 //
 // The error names every value that cannot work; then nothing was started. After Shutdown it matches [net.ErrClosed].
 // Dial may be called by any goroutine, also in a callback.
@@ -42,7 +44,7 @@ func (n *Network) Dial(ctx context.Context, addr string, a Actor, cfg DialConfig
 		cfg.Network = "tcp"
 	}
 	to := loop.DialConfig{Network: cfg.Network, Addr: addr, Local: cfg.Local, Options: cfg.Socket, Resolver: n.resolver}
-	errs := []error{cfg.validate()}
+	errs := []error{cfg.validate(), n.checkLoop("DialConfig", cfg.Loop)}
 	if err := to.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("actor: %w", err))
 	}
@@ -71,7 +73,7 @@ func (n *Network) Dial(ctx context.Context, addr string, a Actor, cfg DialConfig
 // work; it matches [net.ErrClosed] if nc is closed, and after Shutdown. What Dial says of a, Adopt promises too. Adopt
 // may be called by any goroutine, also in a callback.
 func (n *Network) Adopt(nc net.Conn, a Actor, cfg DialConfig) (*proto.PID, error) {
-	err := cfg.validate()
+	err := errors.Join(cfg.validate(), n.checkLoop("DialConfig", cfg.Loop))
 	if bad := loop.Adoptable(nc); bad != nil {
 		err = errors.Join(err, fmt.Errorf("actor: the connection cannot be adopted: %w", bad))
 	}
@@ -99,13 +101,13 @@ func (cfg *DialConfig) validate() error {
 	return errors.Join(errs...)
 }
 
-// launch spawns a on the loop with the fewest connections. open gives it a socket, on that loop, when nothing can keep
+// launch spawns a on the loop that cfg says. open gives it a socket, on that loop, when nothing can keep
 // the actor from being told how that went.
 func (n *Network) launch(giver string, a Actor, cfg *DialConfig, open func(*connection)) (*proto.PID, error) {
 	if n.closing.Load() {
 		return nil, errShutdown
 	}
-	s := n.least()
+	s := n.supervisorOf(cfg.Loop)
 	c := new(connection)
 	shared := kind{sup: s, newActor: func() Actor { return a }, giver: giver + " was given", cfg: &cfg.Conn, options: cfg.Props}
 	c.kind = shared.single(c, cfg.Blocking)

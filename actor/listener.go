@@ -166,15 +166,19 @@ func (k *kind) single(c *connection, blocking bool) *kind {
 	return &one
 }
 
-// ownProps makes Props of the user's options and what is ours.
+// ownProps makes Props of the user's options and what is ours. The parent is ours too.
 func ownProps(options []proto.PropsOption, produce proto.Producer, mailbox proto.MailboxProducer) *proto.Props {
+	return hostedProps(options, produce, mailbox).Configure(proto.WithGuardian(nil))
+}
+
+// hostedProps is ownProps for an actor without a parent of ours.
+func hostedProps(options []proto.PropsOption, produce proto.Producer, mailbox proto.MailboxProducer) *proto.Props {
 	props := proto.PropsFromProducer(produce, options...)
 	return props.Configure( // behind the user's, so that ours hold
 		proto.WithProducer(produce),
 		proto.WithMailbox(mailbox),
 		proto.WithDispatcher(nil),
 		proto.WithSpawnFunc(nil),
-		proto.WithGuardian(nil),
 	)
 }
 

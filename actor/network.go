@@ -27,6 +27,8 @@ type Network struct {
 	all      []*loop.Loop  // the loops of sups
 	resolver loop.Resolver // for Dial; nil, unless a test has its own
 
+	residents residents
+
 	dealt atomic.Uint32 // how many connections were dialed or adopted
 
 	closing  atomic.Bool // Shutdown was called
@@ -163,10 +165,17 @@ func (n *Network) stalled(t loop.Task, d time.Duration) {
 // panicked is told by a loop of a panic that should have been contained. The task gets no more turns.
 func (n *Network) panicked(t loop.Task, value any, stack []byte) {
 	n.logPanic("BUG: the turn of "+fmt.Sprint(t), &PanicError{value, stack})
-	if c, ok := t.(*connection); ok && c.phase != gone {
-		c.guarded(c.abandon)
-		for c.bury(c.self()) {
+	switch a := t.(type) {
+	case *connection:
+		if a.phase != gone {
+			a.guarded(a.abandon)
+			for a.bury(a.self()) {
+			}
 		}
+	case *resident:
+		a.abandon()
+		a.bury(true)
+		n.residents.remove(a)
 	}
 }
 

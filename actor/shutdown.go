@@ -17,7 +17,8 @@ const abortGrace = 5 * time.Second
 
 // Shutdown stops accepting, closes every connection as [Close] does, and aborts those left when ctx ends. It returns
 // how many ended in order and how many were cut off, by us, by the peer or by a time-out, since the first call of
-// Shutdown; and ctx's error if any were left when it ended.
+// Shutdown; and ctx's error if any were left when it ended. The actors that [Network.Spawn] made come last: they are
+// stopped behind the mail that they have, or at once when ctx ends.
 //
 // When it returns, nothing of the network is left; but if a callback blocks, it gives up 5 s after ctx,
 // with an error that says so, and may be called again. It must not be called in a callback: it would wait for itself.
@@ -49,6 +50,8 @@ func (n *Network) isDown() bool {
 
 // end ends all connections, and then what served them.
 func (n *Network) end(ctx context.Context) error {
+	grace, cancel := n.graceAfter(ctx)
+	defer cancel()
 	late := ctx.Err()
 	if late == nil {
 		for _, s := range n.sups {
@@ -61,24 +64,62 @@ func (n *Network) end(ctx context.Context) error {
 		for _, s := range n.sups {
 			s.end(func(p proto.Process, pid *proto.PID) { p.SendSystemMessage(pid, stopMessage) })
 		}
-		grace, cancel := context.WithTimeout(context.Background(), n.grace)
-		defer cancel()
 		if n.wait(grace) != nil {
 			return errors.Join(late, fmt.Errorf("actor: %d connections did not end in %v: a callback blocks them, or their event loop",
 				n.left(), n.grace))
 		}
 	}
+	left, err := n.endResidents(ctx, grace)
+	if left && late == nil {
+		late = ctx.Err()
+	}
+	if err != nil {
+		return errors.Join(late, err)
+	}
 	n.finish.Do(func() { go n.stop() })
 	select {
 	case <-n.down:
 		return errors.Join(late, n.err)
-	case <-ctx.Done():
-	}
-	select {
-	case <-n.down:
-		return errors.Join(late, n.err)
-	case <-time.After(n.grace):
+	case <-grace.Done():
 		return errors.Join(ctx.Err(), fmt.Errorf("actor: an event loop did not end in %v: newActor blocks it", n.grace))
+	}
+}
+
+// endResidents stops the actors without a connection: behind the mail that they have, and when ctx ends, at once. left
+// says whether there were any when it ended.
+func (n *Network) endResidents(ctx, grace context.Context) (left bool, err error) {
+	all := n.residents.end()
+	if ctx.Err() == nil {
+		for _, r := range all {
+			r.PostUserMessage(new(proto.PoisonPill))
+		}
+	}
+	if n.residents.wait(ctx) == 0 {
+		return false, nil
+	}
+	for _, r := range all {
+		r.PostSystemMessage(stopMessage)
+	}
+	if count := n.residents.wait(grace); count > 0 {
+		err = fmt.Errorf("actor: %d actors without a connection did not end in %v: one of them, or a child, blocks: %s",
+			count, n.grace, n.residents.names())
+	}
+	return true, err
+}
+
+// graceAfter returns a context that ends some time after ctx.
+func (n *Network) graceAfter(ctx context.Context) (grace context.Context, cancel context.CancelFunc) {
+	grace, end := context.WithCancel(context.Background())
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(n.grace):
+			end()
+		case <-grace.Done():
+		}
+	})
+	return grace, func() {
+		stop()
+		end()
 	}
 }
 
