@@ -144,7 +144,7 @@ type ownTurns struct {
 
 func newKind(s *supervisor, newActor func() Actor, cfg *ListenConfig) *kind {
 	k := &kind{sup: s, newActor: newActor, giver: "newActor returned", cfg: &cfg.Conn, options: cfg.Props}
-	k.props = ownProps(cfg.Props, k.produce, func() proto.Mailbox { return s.turns.making })
+	k.props = ownProps(s, cfg.Props, k.produce, func() proto.Mailbox { return s.turns.making })
 	return k
 }
 
@@ -153,7 +153,7 @@ func newKind(s *supervisor, newActor func() Actor, cfg *ListenConfig) *kind {
 func (k *kind) single(c *connection, blocking bool) *kind {
 	one := *k
 	spawned := false
-	one.props = ownProps(k.options, func() proto.Actor {
+	one.props = ownProps(k.sup, k.options, func() proto.Actor {
 		if spawned {
 			c.succeed()
 		}
@@ -166,9 +166,9 @@ func (k *kind) single(c *connection, blocking bool) *kind {
 	return &one
 }
 
-// ownProps makes Props of the user's options and what is ours. The parent is ours too.
-func ownProps(options []proto.PropsOption, produce proto.Producer, mailbox proto.MailboxProducer) *proto.Props {
-	return hostedProps(options, produce, mailbox).Configure(proto.WithGuardian(nil))
+// ownProps makes Props of the user's options and what is ours. The parent is ours too: s.
+func ownProps(s *supervisor, options []proto.PropsOption, produce proto.Producer, mailbox proto.MailboxProducer) *proto.Props {
+	return hostedProps(options, produce, mailbox).Configure(proto.WithGuardian(nil), proto.WithSpawnFunc(s.spawnUnlocked))
 }
 
 // hostedProps is ownProps for an actor without a parent of ours.

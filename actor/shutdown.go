@@ -144,7 +144,7 @@ func (n *Network) wait(ctx context.Context) error {
 func (n *Network) left() (count int) {
 	for _, s := range n.sups {
 		s.mu.Lock()
-		count += len(s.ctx.Children())
+		count += len(s.ctx.Children()) + s.making
 		s.mu.Unlock()
 	}
 	return count

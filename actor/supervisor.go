@@ -16,7 +16,7 @@ import (
 // no more than they need to be spawned, and it outlives whatever they do: nobody but the network can stop it.
 //
 // An actor's children may only be spawned in its turn. So a turn of the supervisor that touches them holds a lock, and
-// whoever takes the lock has that turn.
+// whoever takes the lock has that turn. While an actor is made, which runs code of the user's, the lock is given up.
 type supervisor struct {
 	loop.Link
 	net   *Network
@@ -28,7 +28,9 @@ type supervisor struct {
 	mu     sync.Mutex    // guards what follows, and the children
 	ctx    proto.Context // nil until it is spawned
 	ending bool          // there are no new children
-	empty  chan struct{} // closed when ending and there are no children
+	making int           // actors that are being made, and are no children yet
+	tell   teller        // what those have missed; nil unless ending
+	empty  chan struct{} // closed when ending and there are no children, nor actors being made
 
 	stopMe  bool          // guarded by mu: the network wants it to stop
 	stopped chan struct{} // closed when it has
@@ -85,13 +87,42 @@ func (s *supervisor) spawn(c *connection) (err error) {
 }
 
 func (s *supervisor) spawnNamed(c *connection, name string) error {
+	pid, missed, err := s.bear(c, name)
+	if err == nil && missed != nil {
+		s.tellOne(pid, missed)
+	}
+	return err
+}
+
+// bear makes c a child. missed is what children were told meanwhile, or nil.
+func (s *supervisor) bear(c *connection, name string) (pid *proto.PID, missed teller, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending {
-		return errShutdown
+		return nil, nil, errShutdown
 	}
-	_, err := s.ctx.SpawnNamed(c.kind.props, name)
-	return err
+	s.making++
+	defer func() { // also if an option panics
+		s.making--
+		s.checkEmpty()
+	}()
+	pid, err = s.ctx.SpawnNamed(c.kind.props, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, ok := s.net.sys.ProcessRegistry.Get(pid); !ok {
+		// It has ended, and its end may have been heard of before it was a child.
+		s.PostSystemMessage(&proto.Terminated{Who: pid})
+	}
+	return pid, s.tell, nil
+}
+
+// spawnUnlocked makes an actor without the lock, which its caller holds: options of the user may block, dial or spawn.
+func (s *supervisor) spawnUnlocked(sys *proto.ActorSystem, id string, props *proto.Props, parent proto.SpawnerContext) (
+	*proto.PID, error) {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	return proto.DefaultSpawner(sys, id, props, parent)
 }
 
 // Turn handles what came for the supervisor: failures of connections, their ends, and its own.
@@ -142,7 +173,7 @@ func (s *supervisor) Receive(ctx proto.Context) {
 
 // checkEmpty must be called with mu held.
 func (s *supervisor) checkEmpty() {
-	if s.ending && len(s.ctx.Children()) == 0 {
+	if s.ending && s.making == 0 && len(s.ctx.Children()) == 0 {
 		select {
 		case <-s.empty:
 		default:
@@ -151,17 +182,24 @@ func (s *supervisor) checkEmpty() {
 	}
 }
 
-// end lets no more children be spawned, and calls tell for each there is.
-func (s *supervisor) end(tell func(p proto.Process, pid *proto.PID)) {
+// A teller says something to an actor.
+type teller func(p proto.Process, pid *proto.PID)
+
+// end lets no more children be spawned, and calls tell for each there is, or is about to be.
+func (s *supervisor) end(tell teller) {
 	s.mu.Lock()
-	s.ending = true
+	s.ending, s.tell = true, tell
 	s.checkEmpty()
 	children := append([]*proto.PID(nil), s.ctx.Children()...)
 	s.mu.Unlock()
 	for _, pid := range children {
-		if p, ok := s.net.sys.ProcessRegistry.Get(pid); ok {
-			tell(p, pid)
-		}
+		s.tellOne(pid, tell)
+	}
+}
+
+func (s *supervisor) tellOne(pid *proto.PID, tell teller) {
+	if p, ok := s.net.sys.ProcessRegistry.Get(pid); ok {
+		tell(p, pid)
 	}
 }
 
