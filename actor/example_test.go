@@ -93,7 +93,8 @@ func ExampleNetwork_Spawn() {
 		fmt.Println(err)
 		return
 	}
-	ln, err := network.Listen(context.Background(), "127.0.0.1:0", func() actor.Actor { return new(echoServer) }, actor.ListenConfig{})
+	newEcho := func() actor.Actor { return new(echoServer) }
+	ln, err := network.Listen(context.Background(), "127.0.0.1:0", newEcho, actor.ListenConfig{})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -19,25 +19,26 @@ type SpawnConfig struct {
 	Props []proto.PropsOption
 }
 
-// Spawn runs what newActor makes as an actor without a connection, on one of the event loops. Its messages are handled
-// in turns of that loop, 64 at most in each, on the same goroutine as the callbacks of the connections of that loop
-// (but for Blocking ones). These never run at the same time, so they may share memory without locks; and like those
-// callbacks Receive must not block. [LoopOf] tells which loop it is, for DialConfig.Loop and for other actors.
+// Spawn runs what newActor makes as an actor without a connection, on one of the event loops. Its messages are
+// handled in turns of that loop, 64 at most in each, on the same goroutine as the callbacks of the connections of
+// that loop (but for Blocking ones). These never run at the same time, so they may share memory without locks; and
+// like those callbacks Receive must not block. [LoopOf] tells which loop it is, for DialConfig.Loop and for other
+// actors.
 //
-// newActor is called by Spawn, on the caller's goroutine, and again on the loop for each restart. It must return a fresh
-// value. Receive hears first of [proto.Started].
+// newActor is called by Spawn, on the caller's goroutine, and again on the loop for each restart. It must return a
+// fresh value. Receive hears first of [proto.Started].
 //
-// The actor has no parent. A panic in Receive, or runtime.Goexit, is logged, and goes as a [*PanicError] to the guardian
-// among cfg.Props; without one Proto.Actor restarts the actor, and stops it after ten failures in ten seconds. A
-// panic in Stopping or Stopped is logged, and the stop goes on. Children that the actor spawns are ordinary ones, and
-// run where their Props say.
+// The actor has no parent. A panic in Receive, or runtime.Goexit, is logged, and goes as a [*PanicError] to the
+// guardian among cfg.Props; without one Proto.Actor restarts the actor, and stops it at the eleventh failure in ten
+// seconds. A panic in Stopping or Stopped is logged, and the stop goes on. Children that the actor spawns are
+// ordinary ones, and run where their Props say.
 //
-// Shutdown stops the actor when the last connection has ended, behind the mail that it has by then: so it hears of all
-// that connections told it in their last callbacks. When the patience of Shutdown ends it is stopped at once.
+// Shutdown stops the actor when the last connection has ended, behind the mail that it has by then: so it hears of
+// all that connections told it in their last callbacks. When the patience of Shutdown ends it is stopped at once.
 //
 // The error names every value that cannot work; then nothing was started. Once Shutdown was called it matches
-// [net.ErrClosed]; if newActor or an option panics, it holds a [*PanicError]. Spawn may be called by any goroutine, also
-// in a callback or in Receive.
+// [net.ErrClosed]; if newActor or an option panics, it holds a [*PanicError]. Spawn may be called by any goroutine,
+// also in a callback or in Receive.
 func (n *Network) Spawn(newActor func() proto.Actor, cfg SpawnConfig) (*proto.PID, error) {
 	errs := []error{n.checkLoop("SpawnConfig", cfg.Loop)}
 	if newActor == nil {

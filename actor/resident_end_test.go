@@ -125,6 +125,7 @@ func TestAResidentThatFails(t *testing.T) {
 		t.Run(name+" in Started, Restarting and newActor", func(t *testing.T) {
 			f := start(t, actor.Config{Loops: 1})
 			watcher := newFriend(t)
+			guardian := proto.WithGuardian(proto.NewOneForOneStrategy(5, slow, proto.DefaultDecider))
 			l, made := new(lodger), 0
 			l.hook = func(ctx proto.Context) {
 				if what := noteOf(ctx); what == "Started" && made == 1 || what == "Restarting" && made == 2 {
@@ -137,7 +138,7 @@ func TestAResidentThatFails(t *testing.T) {
 					fail()
 				}
 				return l
-			}, actor.SpawnConfig{Props: []proto.PropsOption{proto.WithGuardian(proto.NewOneForOneStrategy(5, slow, proto.DefaultDecider))}})
+			}, actor.SpawnConfig{Props: []proto.PropsOption{guardian}})
 			require.NoError(t, err)
 			watcher.watch(t, pid)
 			watcher.await(t, "Terminated "+pid.Id)
@@ -226,23 +227,14 @@ func TestAResidentTakesBatchesAndEarlyMail(t *testing.T) {
 	}))
 	system.Root.Send(pid, mails{"one", mails{"two"}, "three"})
 	require.NoError(t, system.Root.PoisonFuture(pid).Wait())
-	assert.Equal(t, []string{"Started", "early", "earlier than Started", "one", "two", "actor_test.mails", "three", "actor_test.mails",
-		"Stopping", "Stopped"}, withoutPoison(l.notes()))
+	assert.Equal(t, []string{"Started", "early", "earlier than Started", "one", "two", "actor_test.mails", "three",
+		"actor_test.mails", "Stopping", "Stopped"}, l.notes())
 }
 
 // mails is a proto.MessageBatch.
 type mails []any
 
 func (m mails) GetMessages() []any { return m }
-
-func withoutPoison(notes []string) (list []string) {
-	for _, s := range notes {
-		if s != "PoisonPill" {
-			list = append(list, s)
-		}
-	}
-	return list
-}
 
 func TestStopAResidentDuringTraffic(t *testing.T) {
 	const senders = 4
@@ -417,7 +409,8 @@ func TestWhatCannotBeSpawnedIsNamed(t *testing.T) {
 	assert.ErrorAs(t, err, &p)
 	_, err = f.Spawn(ok, actor.SpawnConfig{Props: []proto.PropsOption{panics}})
 	assert.ErrorContains(t, err, "not today")
-	_, err = f.Spawn(ok, actor.SpawnConfig{Props: []proto.PropsOption{func(*proto.Props) { panic(errors.New("nor this")) }}})
+	option := func(*proto.Props) { panic(errors.New("nor this")) }
+	_, err = f.Spawn(ok, actor.SpawnConfig{Props: []proto.PropsOption{option}})
 	assert.ErrorContains(t, err, "nor this")
 	ended := make(chan struct{})
 	go func() {

@@ -17,8 +17,8 @@ const abortGrace = 5 * time.Second
 
 // Shutdown stops accepting, closes every connection as [Close] does, and aborts those left when ctx ends. It returns
 // how many ended in order and how many were cut off, by us, by the peer or by a time-out, since the first call of
-// Shutdown; and ctx's error if any were left when it ended. The actors that [Network.Spawn] made come last: they are
-// stopped behind the mail that they have, or at once when ctx ends.
+// Shutdown. The actors that [Network.Spawn] made come last: they are stopped behind the mail that they have, or at once
+// when ctx ends. If any connection or any of them was left when ctx ended, its error is returned.
 //
 // When it returns, nothing of the network is left; but if a callback blocks, it gives up 5 s after ctx,
 // with an error that says so, and may be called again. It must not be called in a callback: it would wait for itself.

@@ -41,7 +41,8 @@ func TestAnOptionMayDialAndSpawn(t *testing.T) {
 
 	// The same on the loop, for an accepted connection.
 	third := new(probe)
-	front := f.serve(actor.ListenConfig{Props: []proto.PropsOption{whileSpawned(func() { f.call(addr, third, actor.DialConfig{}) })}}, nil)
+	option = whileSpawned(func() { f.call(addr, third, actor.DialConfig{}) })
+	front := f.serve(actor.ListenConfig{Props: []proto.PropsOption{option}}, nil)
 	front.open()
 	third.await(t, "OnConnected")
 }
