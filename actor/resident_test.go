@@ -46,8 +46,14 @@ func answer(t testing.TB, pid *proto.PID, msg any) any {
 }
 
 func TestAResidentSharesMemoryWithItsLoop(t *testing.T) {
+	for name, portable := range map[string]bool{"poller": false, "portable": true} {
+		t.Run(name, func(t *testing.T) { sharesMemory(t, portable) })
+	}
+}
+
+func sharesMemory(t *testing.T, portable bool) {
 	const clients, rounds = 10, 100
-	f := start(t, actor.Config{Loops: 2})
+	f := start(t, actor.Config{Loops: 2, Portable: portable})
 	s := f.serve(actor.ListenConfig{}, echoes)
 	for home := 1; home <= f.Loops(); home++ {
 		var count int // of all of them, without a lock
@@ -107,8 +113,8 @@ func TestAResidentDialsOntoItsLoop(t *testing.T) {
 			}
 		})
 		p.await(t, "Stopped")
-		assert.Equal(t, []string{"Started", "OnEvent", "OnConnected", "OnSent 1", "OnReceived x", "OnEOF", "OnClosed", "Stopping", "Stopped"},
-			p.notes())
+		assert.Equal(t, []string{"Started", "OnEvent", "OnConnected", "OnSent 1", "OnReceived x", "OnEOF", "OnClosed",
+			"Stopping", "Stopped"}, p.notes())
 	}
 }
 
