@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -79,19 +78,18 @@ func serve(addr string, loops, limit int, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	// The hub is a plain actor. It and the connections are actors of one system, so that they can talk.
-	warnings := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	sys := proto.NewActorSystem(
-		proto.WithLoggerFactory(func(*proto.ActorSystem) *slog.Logger { return warnings }))
-	defer sys.Shutdown()
-	network, err := actor.New(sys, actor.Config{Loops: loops})
+	network, err := actor.New(nil, actor.Config{Loops: loops})
 	if err != nil {
 		return fmt.Errorf("cannot start with -loops %d: %w", loops, err)
 	}
-	h := newHub(limit)
-	hub := sys.Root.Spawn(proto.PropsFromProducer(func() proto.Actor { return h }))
+	// The hub is a plain actor, without a connection. The network runs it on a loop, as it does its connections.
+	var h *hub
+	pid, err := network.Spawn(func() proto.Actor { h = newHub(limit); return h }, actor.SpawnConfig{})
+	if err != nil {
+		return fmt.Errorf("cannot start the hub: %w", err)
+	}
 	logger := log.New(stderr, "chat: ", 0)
-	newMember := func() actor.Actor { return &member{hub: hub, log: logger} }
+	newMember := func() actor.Actor { return &member{hub: pid, log: logger} }
 	ln, err := network.Listen(ctx, addr, newMember, actor.ListenConfig{
 		Conn: conn.Config{
 			Split: frame.Lines(maxLine),
@@ -110,8 +108,7 @@ func serve(addr string, loops, limit int, stdout, stderr io.Writer) error {
 
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	closed, aborted, err := network.Shutdown(ctx)
-	_ = sys.Root.PoisonFuture(hub).Wait() // behind all mail, so that its counts are final
+	closed, aborted, err := network.Shutdown(ctx) // the hub last: its counts are final
 	logger.Printf("shut down; lines said: %d, missed: %d; thrown out: %d; connections closed in order: %d, aborted: %d",
 		h.said, h.allMissed, h.thrownOut, closed, aborted)
 	return err
