@@ -155,12 +155,19 @@ func TestALineThatIsTooLong(t *testing.T) {
 	assert.Contains(t, stderr, "at most 1024 are accepted")
 }
 
+const (
+	// count is how many lines a flood has. They are 30 MB, and twice as much as messages in mailboxes.
+	count = 300_000
+	// memoryLimit is how many bytes the server may grow by, however much is said and whoever does not read.
+	memoryLimit = 24 << 20
+)
+
 // spoken is line i of a flood, as it is said.
 func spoken(i int) string { return fmt.Sprintf("%06d %s", i, strings.Repeat("=", 93)) }
 
-// flood makes from say count lines, while to hears each of them, in order. from is never far ahead, so that to reads
+// flood makes from say all lines, while to hears each of them, in order. from is never far ahead, so that to reads
 // soon enough however busy the machine is. It returns what else to heard.
-func flood(t *testing.T, from, to *person, count int) (notices []string) {
+func flood(t *testing.T, from, to *person) (notices []string) {
 	t.Helper()
 	const batch = 100
 	ahead := make(chan struct{}, 3) // batches, of 10 KiB each
@@ -196,12 +203,11 @@ func flood(t *testing.T, from, to *person, count int) (notices []string) {
 // One member reads nothing. The room does not wait for it, the server does not keep much for it, and in the end it is
 // thrown out.
 func TestAMemberThatNeverReadsIsThrownOut(t *testing.T) {
-	const count = 20_000
 	server := start(t, "-limit", "500")
 	loud, calm, deaf := server.enter(t, "loud"), server.enter(t, "calm"), server.enter(t, "deaf")
 	calm.hears("* guest3 enters lobby", "* guest3 is now deaf")
 	before := residentBytes(t, server.cmd.Process.Pid)
-	notices := flood(t, loud, calm, count)
+	notices := flood(t, loud, calm)
 	grown := residentBytes(t, server.cmd.Process.Pid) - before
 	assert.Less(t, grown, int64(memoryLimit), "bytes that the server has grown by")
 	assert.Equal(t, []string{"* deaf leaves lobby"}, notices)
@@ -221,17 +227,19 @@ func TestAMemberThatNeverReadsIsThrownOut(t *testing.T) {
 // A member that reads late, but may: it hears the beginning, is told exactly how much it missed, and then hears the
 // others again.
 func TestAMemberThatReadsLateIsToldWhatItMissed(t *testing.T) {
-	const count = 20_000
 	server := start(t, "-limit", "1000000")
 	loud, calm, late := server.enter(t, "loud"), server.enter(t, "calm"), server.enter(t, "late")
 	calm.hears("* guest3 enters lobby", "* guest3 is now late")
-	assert.Empty(t, flood(t, loud, calm, count))
+	before := residentBytes(t, server.cmd.Process.Pid)
+	assert.Empty(t, flood(t, loud, calm))
+	grown := residentBytes(t, server.cmd.Process.Pid) - before
+	assert.Less(t, grown, int64(memoryLimit), "bytes that the server has grown by")
 	late.say("wait for me!") // what it says does not wait for what it hears
 	calm.hears("late: wait for me!")
 	loud.hears("* guest2 enters lobby", "* guest2 is now calm", "* guest3 enters lobby", "* guest3 is now late",
 		"late: wait for me!")
 
-	heard, missed := hearOn(t, late, count)
+	heard, missed := hearOn(t, late)
 	assert.Positive(t, missed, "the flood was more than the sockets hold")
 	t.Logf("heard %d, missed %d", heard, missed)
 	calm.say("still there?")
@@ -244,9 +252,9 @@ func TestAMemberThatReadsLateIsToldWhatItMissed(t *testing.T) {
 	assert.Contains(t, server.stop(t), fmt.Sprintf("missed: %d; thrown out: 0;", missed))
 }
 
-// hearOn reads until count lines of a flood were heard or missed. What is heard comes in order, and each gap in it is
+// hearOn reads until all lines of a flood were heard or missed. What is heard comes in order, and each gap in it is
 // as large as the notices say.
-func hearOn(t *testing.T, c *person, count int) (heard, missed int) {
+func hearOn(t *testing.T, c *person) (heard, missed int) {
 	t.Helper()
 	next, gap := 0, 0 // the line after the last one heard; what was missed since then, as far as numbers or notices tell
 	told := 0
@@ -271,7 +279,6 @@ func hearOn(t *testing.T, c *person, count int) (heard, missed int) {
 // Somebody talks as fast as it can, and nothing keeps the server from falling behind but itself. Its memory stays
 // bounded, also with somebody who never reads, and whoever reads knows of each line what became of it.
 func TestAFloodWithoutPauseIsBounded(t *testing.T) {
-	const count = 200_000
 	server := start(t, "-limit", "1000000")
 	loud, calm := server.enter(t, "loud"), server.enter(t, "calm")
 	server.enter(t, "deaf")
@@ -287,17 +294,13 @@ func TestAFloodWithoutPauseIsBounded(t *testing.T) {
 		out.WriteString("/who\n")
 		said <- out.Flush()
 	}()
-	heard, missed := hearOn(t, calm, count)
+	heard, missed := hearOn(t, calm)
 	require.NoError(t, <-said)
 	loud.hears("* in lobby: calm deaf loud")
 	grown := residentBytes(t, server.cmd.Process.Pid) - before
 	t.Logf("heard %d, missed %d; the server has grown by %.1f MiB", heard, missed, float64(grown)/(1<<20))
 	assert.Less(t, grown, int64(memoryLimit), "bytes that the server has grown by")
 }
-
-// memoryLimit is what a few members may cost, in bytes, however much they say and whoever does not read. What they say
-// in the tests is a multiple of it, if not itself, then as messages.
-const memoryLimit = 16 << 20
 
 func TestBadSettings(t *testing.T) {
 	first := start(t)
