@@ -29,14 +29,17 @@ type server struct {
 	stderr bytes.Buffer
 }
 
-// startServer runs this program again, as a server, on one processor. The calling goroutine must be locked to its
+// startServer runs this program again, as a server, on one processor; if kind is NAME@PROGRAM, another one. The calling goroutine must be locked to its
 // thread: the new process inherits the thread's processors, and dies with it.
 func startServer(as role, kind string, cpu int) (*server, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+	kind, program, other := strings.Cut(kind, "@")
+	if !other {
+		var err error
+		if program, err = os.Executable(); err != nil {
+			return nil, err
+		}
 	}
-	s := &server{cmd: exec.Command(self, "serve", "-role", string(as), "-kind", kind)}
+	s := &server{cmd: exec.Command(program, "serve", "-role", string(as), "-kind", kind)}
 	s.cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	s.cmd.Stderr = &s.stderr
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -157,6 +157,7 @@ func (e *echo) OnReceived(c *conn.Conn, data []byte) error {
 func checkKinds(list string) ([]string, error) {
 	names := strings.Split(list, ",")
 	for _, name := range names {
+		name, _, _ := strings.Cut(name, "@")
 		if !slices.Contains(strings.Split(kindNames(), ","), name) {
 			return nil, fmt.Errorf("-rivals names %q: there are %s", name, kindNames())
 		}

@@ -27,7 +27,8 @@ func (s *settings) flags(name string, conns, rounds int, duration time.Duration)
 	if duration > 0 {
 		flags.DurationVar(&s.duration, "duration", duration, "`time` of one measurement")
 	}
-	flags.StringVar(&s.list, "rivals", kindNames(), "`names` of servers, with commas between; twice the same shows the noise")
+	flags.StringVar(&s.list, "rivals", kindNames(), "`names` of servers, with commas between; twice the same shows the noise, "+
+		"NAME@PROGRAM is that of another build of this program")
 	return flags
 }
 
