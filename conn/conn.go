@@ -95,8 +95,8 @@ const (
 	flagRaised   // a notice was caused since reading began
 	flagLate     // Expire was put off once
 	flagHeldTold // the layers were told that reading is held
-	flagSending  // a Send is passing down the layers
 	flagReady    // the top layer is ready
+	flagUnheard  // nobody listens to OnSent
 )
 
 const turnFlags = flagReadDone | flagFilled | flagYielded | flagRaised

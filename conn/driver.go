@@ -18,6 +18,17 @@ func (d *Driver) Init(h Handler, b Backend, cfg *Config) {
 // Conn returns the owner's side.
 func (d *Driver) Conn() *Conn { return &d.c }
 
+// Hear says whether anybody listens to OnSent, which is so at first. If not, a Send that the system took is counted at
+// once, and there is neither a notice nor a turn for it; OnSendFailed comes all the same. It holds for outcomes to come,
+// but those that wait for an OnSent are not overtaken.
+func (d *Driver) Hear(sent bool) {
+	if sent {
+		d.c.flags.clear(flagUnheard)
+	} else {
+		d.c.flags.set(flagUnheard)
+	}
+}
+
 // Connecting notes, between turns, that so many addresses are being tried.
 func (d *Driver) Connecting(inflight int) {
 	d.c.input1(notice{kind: noticeEvent, value: Connecting{inflight}})

@@ -40,7 +40,7 @@ func (l *link) Down(bufs [][]byte) error {
 		c.queue.push(c.m, b)
 		n += len(b)
 	}
-	if n > 0 && !c.flags.has(flagSending) {
+	if n > 0 && (c.m == nil || !c.m.sending) {
 		c.ownTotal += uint64(n)
 		c.ledger.addOwn(c.m, n, c.queue.end())
 	}

@@ -21,7 +21,8 @@ type Memory struct {
 	read   []byte // filled by the reading of a turn; bytes lo to hi of it are not delivered yet
 	lo, hi int
 
-	giving bool // OnReceived is on the stack
+	giving  bool // OnReceived is on the stack
+	sending bool // a Send is passing down the layers
 
 	args [][]byte // scratch for the buffers of one Send
 	iov  [][]byte // scratch for the buffers of one Write

@@ -3,9 +3,12 @@ package conn
 import (
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/interceptor"
 )
 
 func TestMemoryBufferClasses(t *testing.T) {
@@ -185,4 +188,30 @@ func TestMemoryInUseAgainstASum(t *testing.T) {
 		}
 		require.Zero(t, m.InUse(), "seed %d", seed)
 	}
+}
+
+// A breakingLayer panics when a Send passes through it.
+type breakingLayer struct{ interceptor.Pass }
+
+func (breakingLayer) Open(l interceptor.Link) error { l.Ready(); return nil }
+
+func (breakingLayer) Down(interceptor.Link, [][]byte) error { panic("a bug") }
+
+// What a Send that broke off leaves in the memory would make the next connection take a layer's bytes for its owner's.
+func TestASendThatPanicsLeavesTheMemoryAsItWas(t *testing.T) {
+	var d Driver
+	var m Memory
+	cfg := Config{Layers: []interceptor.Factory{func() interceptor.Interceptor { return breakingLayer{} }}}
+	d.Init(Defaults{}, new(quietSocket), &cfg)
+	d.Connected()
+	now := time.Unix(1_700_000_000, 0)
+	for d.Turn(now, &m, nil) {
+	}
+	assert.PanicsWithValue(t, "a bug", func() {
+		d.Turn(now, &m, func(c *Conn) {
+			defer func() { assert.False(t, m.sending) }()
+			_, _ = c.Send([]byte("x"))
+		})
+	})
+	require.Equal(t, StateConnected, d.Conn().State())
 }

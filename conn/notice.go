@@ -159,7 +159,11 @@ func (c *Conn) notify(kind noticeKind, token uint64, value any) {
 
 // notifyOutcomes tells what became of the sends first to last.
 func (c *Conn) notifyOutcomes(kind noticeKind, first, last SendToken) {
-	if first <= last {
+	switch {
+	case first > last:
+	case kind == noticeSent && c.flags.has(flagUnheard) && first == c.sent+1: // no OnSent waits to be told
+		c.sent = last
+	default:
 		c.notices.pushOutcomes(c.m, kind, first, last)
 		c.flags.set(flagRaised)
 	}

@@ -68,9 +68,7 @@ func (c *Conn) open() {
 
 // sendDown accepts bufs through the layers. Its end is where the wire bytes end that the layers made of it.
 func (c *Conn) sendDown(bufs [][]byte) (SendToken, error) {
-	c.flags.set(flagSending)
-	err := c.chain.Down(c.link(), c.m.argScratch(bufs))
-	c.flags.clear(flagSending)
+	err := c.passDown(c.m.argScratch(bufs))
 	clear(c.m.args)
 	if err != nil {
 		// Part of it may be queued, so nothing more must reach the wire: no last words.
@@ -83,6 +81,14 @@ func (c *Conn) sendDown(bufs [][]byte) (SendToken, error) {
 	c.open()
 	c.crossing()
 	return c.accepted, nil
+}
+
+// passDown passes a Send through the layers. A layer may panic, and the memory is not this connection's alone.
+func (c *Conn) passDown(bufs [][]byte) error {
+	m := c.m
+	m.sending = true
+	defer func() { m.sending = false }()
+	return c.chain.Down(c.link(), bufs)
 }
 
 // sendDirect writes bufs from the caller's memory and queues what the system did not take.

@@ -35,7 +35,7 @@ func (w *world) act() {
 	if len(d.data) == 0 {
 		return // the dice ran out: a quiet owner
 	}
-	switch d.roll(18) {
+	switch d.roll(19) {
 	case 0, 1, 2:
 		w.send(d.roll(40))
 	case 3:
@@ -80,7 +80,15 @@ func (w *world) act() {
 		if d.one(8) {
 			w.closeNow()
 		}
+	case 18:
+		w.hear(w.unheard)
 	}
+}
+
+func (w *world) hear(sent bool) {
+	w.note("hear %v", sent)
+	w.driver.Hear(sent)
+	w.unheard = !sent
 }
 
 func (w *world) resume() {

@@ -85,6 +85,7 @@ type world struct {
 	ownAtTurn          int   // ... when the turn began
 	layersFirst        int   // layers at the start
 	upgradedAt         int   // application bytes accepted before Upgrade; -1: none
+	unheard            bool  // nobody listens to OnSent
 	unwriteable        bool  // Send must be refused
 	easing             bool  // OnUnthrottled is due
 	throttled          bool  // OnThrottled was the last of the two
@@ -193,6 +194,9 @@ func newWorld(data []byte) *world {
 		panic(err)
 	}
 	w.driver.Init(w, w.socket, &w.cfg)
+	if d.one(4) {
+		w.hear(false)
+	}
 	w.c = w.driver.Conn()
 	return w
 }
