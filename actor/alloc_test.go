@@ -60,7 +60,7 @@ func newPlainRig(t testing.TB, a Actor, options ...proto.PropsOption) (*rig, *so
 	r := newRig(t, a, conn.Config{}, options...)
 	src := new(source)
 	r.driver = conn.Driver{}
-	r.driver.Init(r.connection, src, r.kind.cfg)
+	r.init(src)
 	r.connect()
 	return r, src
 }
@@ -122,14 +122,20 @@ func TestAnAnswerAllocatesOnlyItself(t *testing.T) {
 	assert.LessOrEqual(t, allocs, 1.0)
 }
 
-// BenchmarkTurnEcho is a turn that reads 64 bytes and sends them back, and the turn that tells OnSent, without system
-// calls.
+// BenchmarkTurnEcho is a turn that reads 64 bytes and sends them back, without system calls; and, if the actor has an
+// OnSent, the turn that tells it.
 func BenchmarkTurnEcho(b *testing.B) {
-	r, src := newPlainRig(b, new(plain))
-	b.ReportAllocs()
-	for b.Loop() {
-		echoTurn(r, src)
+	run := func(a Actor) func(b *testing.B) {
+		return func(b *testing.B) {
+			r, src := newPlainRig(b, a)
+			b.ReportAllocs()
+			for b.Loop() {
+				echoTurn(r, src)
+			}
+		}
 	}
+	b.Run("unheard", run(new(echoer)))
+	b.Run("heard", run(new(plain)))
 }
 
 // BenchmarkTurnMessage is a turn that handles one message, posting included.

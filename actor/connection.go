@@ -54,14 +54,16 @@ type facts uint16
 func (f facts) has(x facts) bool { return f&x != 0 }
 
 const (
-	factJoined    facts = 1 << iota // the socket is connected; the driver hears of it after Started
-	factSuspended                   // a failure is being decided on
-	factOrphaned                    // newActor failed in a restart: there is nobody to tell of Started
-	factStopping                    // Stopping was given
-	factStopped                     // Stopped was given
-	factBroken                      // a stop broke off in user code and must be completed
-	factSlot                        // it takes up one of the listener's connections
-	factReported                    // the end was counted
+	factJoined      facts = 1 << iota // the socket is connected; the driver hears of it after Started
+	factSuspended                     // a failure is being decided on
+	factOrphaned                      // newActor failed in a restart: there is nobody to tell of Started
+	factStopping                      // Stopping was given
+	factStopped                       // Stopped was given
+	factBroken                        // a stop broke off in user code and must be completed
+	factSlot                          // it takes up one of the listener's connections
+	factReported                      // the end was counted
+	factHearsSent                     // somebody may hear OnSent
+	factHearsWrites                   // ... OnSent or OnSendFailed, which do not tell of Writes
 )
 
 // context returns what Base.Context promises.
@@ -76,6 +78,15 @@ func (c *connection) context() proto.Context {
 	}
 	return t.ctx
 }
+
+// init readies the driver, once c has an actor.
+func (c *connection) init(b conn.Backend) {
+	c.driver.Init(c, b, c.kind.cfg)
+	c.listen()
+}
+
+// listen lets the driver tell outcomes that somebody hears: the actor, or whoever waits for a Write.
+func (c *connection) listen() { c.driver.Hear(c.acks != nil || c.facts.has(factHearsSent)) }
 
 // turns is what the turns of c's goroutine share.
 func (c *connection) turns() *turns {
@@ -137,14 +148,20 @@ func (c *connection) write(w *Write, sender *proto.PID) {
 	if w.Ack == nil {
 		sender = nil
 	}
+	if sender == nil && !c.facts.has(factHearsWrites) {
+		_, _ = c.driver.Conn().Send(w.Data) // Stats counts it
+		return
+	}
+	c.driver.Hear(true) // first, for Send may write
 	t, err := c.driver.Conn().Send(w.Data)
-	switch {
-	case err == nil:
+	if err == nil {
 		if c.acks == nil {
 			c.acks = c.turns().acks.get()
 		}
 		c.acks.add(t, w.Ack, sender)
-	case sender != nil:
+	}
+	c.listen()
+	if err != nil && sender != nil {
 		c.context().Send(sender, &WriteFailed{w.Ack, err})
 	}
 }
@@ -158,6 +175,7 @@ func (c *connection) settled(t conn.SendToken, sent bool) bool {
 	if c.acks.empty() {
 		c.turns().acks.put(c.acks)
 		c.acks = nil
+		c.listen()
 	}
 	switch {
 	case a.sender == nil:

@@ -115,9 +115,9 @@ func (n *Network) launch(giver string, a Actor, cfg *DialConfig, open func(*conn
 		return nil, fmt.Errorf("actor: %w", err)
 	}
 	if own := c.kind.own; own != nil {
-		c.driver.Init(c, own, c.kind.cfg)
+		c.init(own)
 	} else {
-		c.driver.Init(c, &c.socket, c.kind.cfg)
+		c.init(&c.socket)
 	}
 	// Before it is spawned: so it is the first thing in its first turn, whoever else knows its PID by then.
 	c.mail.postFunc(func() { open(c) })

@@ -1,7 +1,9 @@
 package actor
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -22,8 +24,17 @@ func TestImports(t *testing.T) {
 			t.Errorf("actor imports %s", path)
 		}
 		switch path {
-		case "syscall", "unsafe", "reflect":
+		case "syscall", "unsafe":
 			t.Errorf("actor imports %s: that is for package loop", path)
+		}
+	}
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		if strings.Contains(string(text), "\t\"reflect\"\n") && name != "hearing.go" {
+			t.Errorf("%s imports reflect: types are looked at in hearing.go only", name)
 		}
 	}
 }

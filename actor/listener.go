@@ -201,7 +201,7 @@ func (k *kind) accept(a *loop.Accepted) {
 		k.sup.net.logRefused(a.Remote().String(), err)
 		return
 	}
-	c.driver.Init(c, &c.socket, k.cfg)
+	c.init(&c.socket)
 	if !k.spawned(c, a, k.sup.spawnAccepted) {
 		return
 	}
@@ -221,7 +221,7 @@ func (k *kind) acceptBlocking(a *loop.Accepted) {
 		return
 	}
 	own := c.kind.own
-	c.driver.Init(c, own, k.cfg)
+	c.init(own)
 	if !k.spawned(c, a, k.sup.spawn) {
 		return
 	}
@@ -259,6 +259,14 @@ func (k *kind) equip(c *connection) (err error) {
 		return fmt.Errorf("%s a %T that has a connection already: it must be a fresh one", k.giver, a)
 	}
 	c.Actor = a
+	c.facts &^= factHearsSent | factHearsWrites
+	h := hearingOf(a)
+	if h.sent || len(k.options) > 0 { // middleware may hear
+		c.facts |= factHearsSent
+	}
+	if h.sent || h.failed || len(k.options) > 0 || k.sup.net.strategy != stopAlways {
+		c.facts |= factHearsWrites
+	}
 	return nil
 }
 
@@ -277,6 +285,7 @@ func (c *connection) succeed() {
 	if c.Actor.base() != old.base() {
 		old.base().c.CompareAndSwap(c, nil)
 	}
+	c.listen()
 	c.died = nil
 }
 

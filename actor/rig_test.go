@@ -50,7 +50,7 @@ func newRigOf(t testing.TB, s *supervisor, a Actor, cfg conn.Config, options ...
 	k := newKind(s, func() Actor { return a }, &ListenConfig{Conn: cfg, Props: options})
 	r := &rig{connection: &connection{kind: k}, t: t, sup: s, sys: &fakeSocket{allowed: 1 << 40}, now: time.Now()}
 	require.NoError(t, k.equip(r.connection))
-	r.driver.Init(r.connection, r.sys, k.cfg)
+	r.init(r.sys)
 	require.NoError(t, s.spawnAccepted(r.connection))
 	t.Cleanup(func() {
 		r.PostSystemMessage(stopMessage)
