@@ -70,9 +70,9 @@ type guests struct {
 // address has not ports enough.
 const sources = 64
 
-func newGuests(to netip.AddrPort, n int) (g *guests, err error) {
-	g = &guests{to: to}
-	if err = g.open(); err != nil {
+func newGuests(to netip.AddrPort, n int) (*guests, error) {
+	g := &guests{to: to}
+	if err := g.open(); err != nil {
 		return nil, err
 	}
 	g.clients = make([]client, n)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // The measuring code starts its own executable as a server; here that is the test binary.
@@ -151,6 +152,21 @@ func TestLoadChecksWhatComesBack(t *testing.T) {
 			assert.ErrorContains(t, err, test.says)
 		})
 	}
+}
+
+func TestConnectFails(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	nobody := ln.Addr().(*net.TCPAddr).AddrPort()
+	require.NoError(t, ln.Close())
+	_, err = connect(nobody, 2, 64)
+	assert.ErrorContains(t, err, "connection 1 of 2")
+	g, err := newGuests(nobody, 2)
+	if err == nil { // who cannot connect may hear of it later
+		_, _, err = g.run(startLimit)
+		g.close()
+	}
+	assert.ErrorIs(t, err, unix.ECONNREFUSED)
 }
 
 // serveOnce answers one message on one connection, then closes it.

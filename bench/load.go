@@ -33,8 +33,8 @@ type client struct {
 }
 
 // connect opens the connections and sends nothing.
-func connect(to netip.AddrPort, conns, size int) (l *load, err error) {
-	l = new(load)
+func connect(to netip.AddrPort, conns, size int) (_ *load, err error) {
+	l := new(load)
 	if err := l.open(); err != nil {
 		return nil, err
 	}
@@ -85,7 +85,14 @@ func dial(to netip.AddrPort) (fd int, err error) {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return 0, os.NewSyscallError("setsockopt", err)
 	}
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}); err != nil {
+	at := &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+	err = unix.Connect(fd, at)
+	for err == unix.EINTR { // by a signal of Go's scheduler: it goes on, and whoever asks again waits for it
+		if err = unix.Connect(fd, at); err == unix.EISCONN {
+			err = nil
+		}
+	}
+	if err != nil {
 		return 0, os.NewSyscallError("connect", err)
 	}
 	return fd, os.NewSyscallError("fcntl", unix.SetNonblock(fd, true))
