@@ -1,8 +1,9 @@
 package conn
 
 const (
-	keepItems = 64  // a ring or list of more items than this is not kept for reuse
-	ringSize  = 256 // bytes a lent ring counts for in Memory.InUse
+	keepItems = 64             // a ring or list of more items than this is not kept for reuse
+	keepSlots = keepBytes / 32 // ... nor more rings than have so many items together
+	ringSize  = 256            // bytes a lent ring counts for in Memory.InUse
 )
 
 // A ring is a queue that grows as it must. A connection borrows one while it has something in it.
@@ -41,7 +42,10 @@ func (r *ring[T]) grow() {
 }
 
 // rings lends rings, and keeps those that came back.
-type rings[T any] struct{ free []*ring[T] }
+type rings[T any] struct {
+	free  []*ring[T]
+	slots int // of all that are free
+}
 
 func (p *rings[T]) get(m *Memory) *ring[T] {
 	m.lend(ringSize)
@@ -49,17 +53,20 @@ func (p *rings[T]) get(m *Memory) *ring[T] {
 		return new(ring[T])
 	}
 	r := p.free[len(p.free)-1]
+	p.free[len(p.free)-1] = nil
 	p.free = p.free[:len(p.free)-1]
+	p.slots -= len(r.buf)
 	return r
 }
 
 func (p *rings[T]) give(m *Memory, r *ring[T]) {
 	m.lend(-ringSize)
-	if len(r.buf) <= keepItems && len(p.free) < keepItems {
+	if len(r.buf) <= keepItems && p.slots+len(r.buf) <= keepSlots {
 		if r.n > 0 {
 			clear(r.buf)
 			r.n = 0
 		}
 		p.free = append(p.free, r)
+		p.slots += len(r.buf)
 	}
 }

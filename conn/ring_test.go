@@ -84,12 +84,24 @@ func TestRingsKeepNoMoreThanIsUseful(t *testing.T) {
 	assert.Empty(t, m.ledgers.free, "a ring of more than %d items goes to the collector", keepItems)
 
 	var lent []*ring[sendEnd]
-	for range keepItems + 10 {
-		lent = append(lent, m.ledgers.get(&m))
+	for i := range keepSlots/4 + 10 {
+		r := m.ledgers.get(&m)
+		r.push(sendEnd{})
+		lent = append(lent, r)
+		if i == 0 {
+			for range 8 { // this one takes the place of four
+				r.push(sendEnd{})
+			}
+		}
 	}
 	for _, r := range lent {
 		m.ledgers.give(&m, r)
 	}
-	assert.Len(t, m.ledgers.free, keepItems)
+	assert.Len(t, m.ledgers.free, keepSlots/4-3)
+	assert.Equal(t, keepSlots, m.ledgers.slots)
 	assert.Zero(t, m.InUse())
+	for range lent {
+		m.ledgers.get(&m)
+	}
+	assert.Zero(t, m.ledgers.slots)
 }
