@@ -59,12 +59,17 @@ func (as *acks) settle(t conn.SendToken) (a ack, ok bool) {
 
 func (as *acks) empty() bool { return as.head == len(as.list) }
 
-// keepAcks is how many acks one list may keep room for while nobody uses it, and how many lists are kept.
-const keepAcks = 64
+const (
+	keepAcks = 64      // acks that one list may keep room for while nobody uses it
+	keepRoom = 1 << 14 // ... that all such lists of a pool may
+)
 
 // An ackPool keeps lists for the connections of one loop: so a Write allocates nothing, and an idle connection holds
 // nothing.
-type ackPool struct{ free []*acks }
+type ackPool struct {
+	free []*acks
+	room int // of all that are free
+}
 
 func (p *ackPool) get() *acks {
 	n := len(p.free)
@@ -72,12 +77,15 @@ func (p *ackPool) get() *acks {
 		return new(acks)
 	}
 	as := p.free[n-1]
+	p.free[n-1] = nil
 	p.free = p.free[:n-1]
+	p.room -= cap(as.list)
 	return as
 }
 
 func (p *ackPool) put(as *acks) {
-	if len(p.free) < keepAcks && cap(as.list) <= keepAcks {
+	if cap(as.list) <= keepAcks && p.room+cap(as.list) <= keepRoom {
 		p.free = append(p.free, as)
+		p.room += cap(as.list)
 	}
 }
