@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -51,10 +50,7 @@ func (c *DialConfig) Validate() error {
 	switch c.Network {
 	case "tcp", "tcp4", "tcp6":
 	case "unix":
-		most := maxUnixPath
-		if strings.HasPrefix(c.Addr, "@") { // abstract, and without a final zero
-			most++
-		}
+		most := longestPath(c.Addr)
 		if len(c.Addr) == 0 || len(c.Addr) > most {
 			bad("Addr", quoted, fmt.Sprintf("a path of 1 to %d bytes", most))
 		}

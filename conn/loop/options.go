@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"syscall"
 	"time"
@@ -24,23 +25,40 @@ type Options struct {
 	Control func(network, address string, c syscall.RawConn) error
 }
 
-// Validate returns an error that names each value that cannot work.
+// Validate returns an error that names each value that cannot work, and what would.
 func (o *Options) Validate() error {
 	var errs []error
+	bad := func(field string, value any, want string) {
+		errs = append(errs, fmt.Errorf("loop: Options.%s is %v: it must be %s", field, value, want))
+	}
 	size := func(field string, n int) {
-		if n < 0 {
-			errs = append(errs, fmt.Errorf("loop: Options.%s is %d: it must be 0 (the system's choice) or a number of bytes",
-				field, n))
+		if n < 0 || n > math.MaxInt32 {
+			bad(field, n, "0 (the system's choice) or a number of bytes below 2^31")
 		}
 	}
 	size("ReadBuffer", o.ReadBuffer)
 	size("WriteBuffer", o.WriteBuffer)
+	if k := o.keepAlive(); k.Enable {
+		if k.Idle > maxProbeTime {
+			bad("KeepAlive.Idle", k.Idle, fmt.Sprintf("at most %v", maxProbeTime))
+		}
+		if k.Interval > maxProbeTime {
+			bad("KeepAlive.Interval", k.Interval, fmt.Sprintf("at most %v", maxProbeTime))
+		}
+		if k.Count > maxProbeCount {
+			bad("KeepAlive.Count", k.Count, fmt.Sprintf("at most %d", maxProbeCount))
+		}
+	}
 	return errors.Join(errs...)
 }
 
 const (
 	defaultProbeTime  = 15 * time.Second
 	defaultProbeCount = 9
+
+	// What Linux takes, and so a program that works there works elsewhere.
+	maxProbeTime  = 32767 * time.Second
+	maxProbeCount = 127
 )
 
 // keepAlive returns what KeepAlive means, with negative values for what is left to the system.
