@@ -49,7 +49,7 @@ func (n *Network) Dial(ctx context.Context, addr string, a Actor, cfg DialConfig
 		errs = append(errs, fmt.Errorf("actor: %w", err))
 	}
 	if ctx == nil {
-		errs = append(errs, errors.New("actor: ctx is nil: it must be a context, such as context.Background()"))
+		errs = append(errs, errNilContext)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -89,6 +89,8 @@ func (n *Network) Adopt(nc net.Conn, a Actor, cfg DialConfig) (*proto.PID, error
 		}
 	})
 }
+
+var errNilContext = errors.New("actor: ctx is nil: it must be a context, such as context.Background()")
 
 // validate returns an error that names each value that cannot work, of those that Dial and Adopt share.
 func (cfg *DialConfig) validate() error {

@@ -76,20 +76,27 @@ func (ln *Listener) Close() error {
 // or one whose last connection has ended. A connection for which it returns nil or panics is closed. newActor may come
 // once more for each loop while Close is being called.
 //
-// The error names every value that cannot work; after Shutdown it matches [net.ErrClosed].
+// The error names every value that cannot work; then nothing was started. If the system refuses addr, as it does while
+// another program listens there, it is a [*loop.ListenError]. After Shutdown it matches [net.ErrClosed].
 func (n *Network) Listen(ctx context.Context, addr string, newActor func() Actor, cfg ListenConfig) (*Listener, error) {
-	err := cfg.validate()
-	if newActor == nil {
-		err = errors.Join(err, errors.New("actor: newActor is nil: it must make an Actor"))
+	if cfg.Network == "" {
+		cfg.Network = "tcp"
 	}
-	if err != nil {
+	errs := []error{cfg.validate()}
+	if err := loop.CheckAddr(cfg.Network, addr); err != nil {
+		errs = append(errs, fmt.Errorf("actor: %w", err))
+	}
+	if newActor == nil {
+		errs = append(errs, errors.New("actor: newActor is nil: it must make an Actor"))
+	}
+	if ctx == nil {
+		errs = append(errs, errNilContext)
+	}
+	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	if n.closing.Load() {
 		return nil, errShutdown
-	}
-	if cfg.Network == "" {
-		cfg.Network = "tcp"
 	}
 	if cfg.MaxConns == 0 {
 		cfg.MaxConns = defaultMaxConns
@@ -114,7 +121,7 @@ func (n *Network) Listen(ctx context.Context, addr string, newActor func() Actor
 		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("actor: %w", err)
+		return nil, fmt.Errorf("actor: %w", &loop.ListenError{Addr: addr, Err: err})
 	}
 	ln := &Listener{net: n, inner: inner}
 	if !n.remember(ln) {
@@ -251,8 +258,10 @@ func (k *kind) equip(c *connection) (err error) {
 	if a == nil {
 		return fmt.Errorf("%s nil: it must be an Actor", k.giver)
 	}
-	b := a.base()
+	b, ok := baseOf(a)
 	switch {
+	case !ok:
+		return fmt.Errorf("%s a nil %T: it must be an Actor", k.giver, a)
 	case b == nil:
 		return fmt.Errorf("%s a %T without a Base: embed actor.Base by value", k.giver, a)
 	case !b.c.CompareAndSwap(nil, c) && b.c.Load() != c:
@@ -268,6 +277,12 @@ func (k *kind) equip(c *connection) (err error) {
 		c.facts |= factHearsWrites
 	}
 	return nil
+}
+
+// baseOf returns a's Base. ok is false if a is a nil pointer: then there is nothing that could have one.
+func baseOf(a Actor) (b *Base, ok bool) {
+	defer func() { _ = recover() }() // base is promoted, so nothing else can panic in it
+	return a.base(), true
 }
 
 // succeed replaces the user's actor, for a restart. If there is no successor, the actor stops with the old one.
