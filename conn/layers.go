@@ -246,7 +246,7 @@ func (c *Conn) Upgrade(f interceptor.Factory) error {
 	case c.state != StateConnected || c.flags.has(flagWriteEnded|flagBroken|flagPeerEnded|flagTopEOF):
 		return &UpgradeError{Err: ErrNotConnected}
 	case f == nil:
-		return &UpgradeError{Err: errors.New("conn: the factory is nil")}
+		return &UpgradeError{Err: errors.New("conn: the factory is nil: it must be a function that makes a layer")}
 	}
 	if unread, unsent := c.unread(), int(c.accepted-c.sent); unread > 0 || unsent > 0 {
 		return &UpgradeError{Unread: unread, Unsent: unsent}

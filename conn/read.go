@@ -184,9 +184,11 @@ func (c *Conn) checkCut(n, size int, token []byte) error {
 	case n > size:
 		return fmt.Errorf("Config.Split advanced by %d of %d bytes: %w", n, size, bufio.ErrAdvanceTooFar)
 	case len(token) > limit:
-		return fmt.Errorf("a frame of %d bytes is longer than Config.MaxFrame, %d: %w", len(token), limit, bufio.ErrTooLong)
+		return fmt.Errorf("a frame of %d bytes is longer than Config.MaxFrame, %d: raise it, or see whether both sides "+
+			"frame alike: %w", len(token), limit, bufio.ErrTooLong)
 	case token == nil && n == 0 && size > limit+frameSlack:
-		return fmt.Errorf("%d bytes make no frame, Config.MaxFrame is %d: %w", size, limit, bufio.ErrTooLong)
+		return fmt.Errorf("%d bytes make no frame, Config.MaxFrame is %d: raise it, or see whether both sides frame alike: %w",
+			size, limit, bufio.ErrTooLong)
 	case token != nil && n == 0 && c.idleCuts >= maxIdleCuts:
 		return fmt.Errorf("Config.Split cut %d tokens without taking a byte: %w", maxIdleCuts, io.ErrNoProgress)
 	}

@@ -9,7 +9,7 @@ import (
 var ErrClosed = errors.New("interceptor: the chain is closed")
 
 var (
-	errNilLayer = errors.New("interceptor: the layer is nil")
+	errNilLayer = errors.New("interceptor: the layer is nil: a Factory must make one for each connection")
 	errNotFresh = errors.New("interceptor: the chain to push or open is nil, open, closed, or the one it shall join")
 	errNotOpen  = errors.New("interceptor: the chain is not open")
 )
