@@ -76,8 +76,7 @@ func serve(addr string, cfg config, stdout, stderr io.Writer) error {
 	}
 	ln, err := network.Listen(ctx, addr, func() actor.Actor { return new(echo) }, actor.ListenConfig{Blocking: cfg.blocking})
 	if err != nil {
-		return fmt.Errorf("cannot listen on -addr %q: %w; it must be HOST:PORT, of this machine and not in use "+
-			"(127.0.0.1:0 takes a free port)", addr, err)
+		return fmt.Errorf("wrong -addr: %w", err) // which names it, and what would do
 	}
 	fmt.Fprintf(stdout, "listening on %s\n", ln.Addr())
 	<-ctx.Done()

@@ -109,8 +109,9 @@ func TestPortInUse(t *testing.T) {
 	assert.Equal(t, 1, code)
 	assert.Empty(t, stdout, "it must not say that it listens")
 	assert.Contains(t, stderr, first.addr)
-	assert.Contains(t, stderr, "address already in use")
-	assert.Contains(t, stderr, "127.0.0.1:0", "the cure")
+	assert.Contains(t, stderr, "-addr")
+	assert.Contains(t, stderr, "address is already in use")
+	assert.Contains(t, stderr, "0 takes a free one", "the cure")
 	roundTrip(t, first.dial(t), []byte("the first one goes on"))
 }
 
@@ -121,9 +122,10 @@ func TestBadSettings(t *testing.T) {
 		code int
 		says []string
 	}{
-		{"no port", []string{"-addr", "127.0.0.1"}, 1, []string{`"127.0.0.1"`, "HOST:PORT"}},
-		{"port too high", []string{"-addr", "127.0.0.1:70000"}, 1, []string{"70000", "HOST:PORT"}},
-		{"not an address of this machine", []string{"-addr", "192.0.2.1:7669"}, 1, []string{"192.0.2.1:7669"}},
+		{"no port", []string{"-addr", "127.0.0.1"}, 1, []string{"-addr", `"127.0.0.1"`, "host:port"}},
+		{"no address", []string{"-addr", ""}, 1, []string{"-addr", `""`, "host:port"}},
+		{"port too high", []string{"-addr", "127.0.0.1:70000"}, 1, []string{"-addr", "70000", "65535"}},
+		{"not an address of this machine", []string{"-addr", "192.0.2.1:7669"}, 1, []string{"-addr", "192.0.2.1:7669", "this machine"}},
 		{"negative loops", []string{"-addr", "127.0.0.1:0", "-loops", "-1"}, 1, []string{"-loops -1"}},
 		{"loops not a number", []string{"-loops", "many"}, 2, []string{`"many"`, "-loops"}},
 		{"unknown flag", []string{"-port", "7669"}, 2, []string{"-port", "-addr"}},
