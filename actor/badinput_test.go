@@ -34,8 +34,15 @@ type badInput struct {
 	made, sockets int // calls of newActor and of Options.Control
 }
 
-func startBadInput(t *testing.T) *badInput {
-	n, err := actor.New(system, actor.Config{Loops: 1})
+// eachKind runs f with a network of each kind.
+func eachKind(t *testing.T, f func(t *testing.T, b *badInput)) {
+	for name, cfg := range map[string]actor.Config{"epoll": {Loops: 1}, "portable": {Loops: 1, Portable: true}} {
+		t.Run(name, func(t *testing.T) { f(t, startBadInput(t, cfg)) })
+	}
+}
+
+func startBadInput(t *testing.T, cfg actor.Config) *badInput {
+	n, err := actor.New(system, cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { fastShutdown(t, n) })
 	soon(t, func() bool { return processes() > 0 }, "the supervisor")
@@ -125,8 +132,9 @@ func TestBadInputOfNew(t *testing.T) {
 	}
 }
 
-func TestBadInputOfListen(t *testing.T) {
-	b := startBadInput(t)
+func TestBadInputOfListen(t *testing.T) { eachKind(t, badInputOfListen) }
+
+func badInputOfListen(t *testing.T, b *badInput) {
 	newActor := func() actor.Actor { b.made++; return new(probe) }
 	listen := func(ctx context.Context, addr string, newActor func() actor.Actor, cfg actor.ListenConfig, says ...string) {
 		t.Helper()
@@ -172,8 +180,9 @@ func TestBadInputOfListen(t *testing.T) {
 }
 
 // What only the system knows: it is asked, and nothing is left of that either.
-func TestBadInputThatTheSystemRefuses(t *testing.T) {
-	b := startBadInput(t)
+func TestBadInputThatTheSystemRefuses(t *testing.T) { eachKind(t, badInputThatTheSystemRefuses) }
+
+func badInputThatTheSystemRefuses(t *testing.T, b *badInput) {
 	newActor := func() actor.Actor { b.made++; return new(probe) }
 	refused := func(t *testing.T, ctx context.Context, addr string, cfg actor.ListenConfig, says ...string) error {
 		t.Helper()
@@ -224,8 +233,9 @@ func TestBadInputThatTheSystemRefuses(t *testing.T) {
 	})
 }
 
-func TestBadInputOfDial(t *testing.T) {
-	b := startBadInput(t)
+func TestBadInputOfDial(t *testing.T) { eachKind(t, badInputOfDial) }
+
+func badInputOfDial(t *testing.T, b *badInput) {
 	dial := func(t *testing.T, ctx context.Context, addr string, cfg actor.DialConfig, says ...string) {
 		t.Helper()
 		cfg.Socket.Control = b.control
@@ -273,8 +283,9 @@ func TestBadInputOfDial(t *testing.T) {
 	dial(t, none, addr, actor.DialConfig{}, "ctx is nil", "context.Background()")
 }
 
-func TestBadInputThatIsNoActor(t *testing.T) {
-	b := startBadInput(t)
+func TestBadInputThatIsNoActor(t *testing.T) { eachKind(t, badInputThatIsNoActor) }
+
+func badInputThatIsNoActor(t *testing.T, b *badInput) {
 	for _, k := range []struct {
 		a    actor.Actor
 		says []string
@@ -290,8 +301,9 @@ func TestBadInputThatIsNoActor(t *testing.T) {
 	}
 }
 
-func TestBadInputOfAdopt(t *testing.T) {
-	b := startBadInput(t)
+func TestBadInputOfAdopt(t *testing.T) { eachKind(t, badInputOfAdopt) }
+
+func badInputOfAdopt(t *testing.T, b *badInput) {
 	adopt := func(nc net.Conn, cfg actor.DialConfig, says ...string) {
 		t.Helper()
 		p := new(probe)

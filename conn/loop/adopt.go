@@ -15,7 +15,18 @@ type AdoptError struct {
 
 // Error names the type of the connection, and what would do.
 func (e *AdoptError) Error() string {
-	return fmt.Sprintf("loop: a %T cannot be adopted: it must be a stream, such as a *net.TCPConn", e.Conn)
+	return fmt.Sprintf("loop: a %s%T cannot be adopted: it must be a stream, such as a *net.TCPConn", e.none(), e.Conn)
+}
+
+// none says that the connection is a nil pointer, if it is one that Adoptable can tell.
+func (e *AdoptError) none() string {
+	if c, ok := e.Conn.(*net.TCPConn); ok && c == nil {
+		return "nil "
+	}
+	if c, ok := e.Conn.(*net.UnixConn); ok && c == nil {
+		return "nil "
+	}
+	return ""
 }
 
 // Is reports whether target is errors.ErrUnsupported.
