@@ -6,9 +6,36 @@
 // that serves many others. So it needs no locks, and it must not block; unless it is given Blocking in [ListenConfig] or
 // [DialConfig], which moves its turns to a goroutine of their own.
 //
-// Embed [Base] in a type, and write the callbacks that matter. Give a function that makes one to [Network.Listen], which
-// calls it for each client; or give one actor to [Network.Dial], which connects it to a server, or to [Network.Adopt],
-// with a connection that is already there.
+// # Where to start
+//
+// Embed [Base] in a type, and write the callbacks that matter; [conn.Handler] lists them. An echo server:
+//
+//	type echo struct{ actor.Base }
+//
+//	func (e *echo) OnReceived(c *conn.Conn, data []byte) error {
+//		_, err := c.Send(data)
+//		return err
+//	}
+//
+//	network, err := actor.New(nil, actor.Config{})
+//	ln, err := network.Listen(ctx, "127.0.0.1:7669", func() actor.Actor { return new(echo) }, actor.ListenConfig{})
+//	...
+//	closed, aborted, err := network.Shutdown(ctx)
+//
+// These are the parts:
+//
+//   - [New] starts a [Network]: its event loops, for the actors of an actor system of yours or of its own.
+//   - [Network.Listen] calls a function of yours for each client. [Network.Dial] connects one actor to a server, and
+//     [Network.Adopt] gives it a connection that is already there.
+//   - [ListenConfig] and [DialConfig] hold the settings of connections, a [conn.Config], and those of sockets.
+//   - Whoever has the PID of a connection may send it any message, which Receive gets, and [Write], [Close], [Abort],
+//     [Pause] and [Resume], which act on the connection.
+//   - [Network.Shutdown] ends all of it in order.
+//
+// Package conn/conntest tests such actors without sockets, for each is a [conn.Handler]. There, Base has no connection
+// and no context: use the Conn that a callback is given.
+//
+// # Turns
 //
 // A turn is: system messages of Proto.Actor; what happened since the last turn (OnSent, OnClosed and the like); one
 // reading, OnReceived for each frame of it; at most 64 messages; one write of all that was sent. Package conn says

@@ -2,6 +2,22 @@
 // call, reads no clock and starts no goroutine. A shell (package conn/loop) does the I/O through a [Backend] and feeds
 // a [Driver]; the owner of the connection uses its [Conn] and implements a [Handler].
 //
+// # Where to start
+//
+// Embed [Defaults], write the callbacks of [Handler] that matter, and use the [Conn] that each of them is given:
+//
+//	type echo struct{ conn.Defaults }
+//
+//	func (echo) OnReceived(c *conn.Conn, data []byte) error {
+//		_, err := c.Send(data)
+//		return err
+//	}
+//
+// Package actor runs it on real sockets, as an actor, with actor.Base in the place of Defaults. [Config] says how the
+// stream is cut into frames ([Config].Split, see package conn/frame), through which layers it goes (see package
+// interceptor), and what bounds memory and time. Of the rest, [Conn.Send] and [SendError] are worth reading first, then
+// [CloseError] and [ConnectError]. [Driver], [Backend] and [Memory] are for those who write a shell.
+//
 // # Turns
 //
 // Everything happens in turns, one at a time. A turn tells what happened before (notices), reads, lets the owner

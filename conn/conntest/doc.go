@@ -9,6 +9,11 @@
 //	r.Feed("hello")
 //	if got := r.Wire(); got != "hello" { ... }
 //
+// # Where to start
+//
+// With a test of your handler: [New], a verb or two, and what came of them. The example of [Rig] is one. Give New the
+// option [Checked] in tests; [Dialed] is for clients, and [Manual] for tests that count turns.
+//
 // A [Recorder] is a handler that writes down its calls, and knows the promises of package conn: it reports each call
 // that breaks one. [RunScripts] tells whole conversations as text, one file for each behaviour, and rewrites what
 // follows from them on demand. [TestBackend] checks an implementation of [conn.Backend] against its contract.

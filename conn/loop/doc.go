@@ -1,6 +1,11 @@
 // Package loop runs connections on event loops. It alone touches sockets, and it decides nothing about a connection.
 // Its API serves package actor and may change with it.
 //
+// If you write a server or a client, start with package actor. What you meet of this package there are [Options], for
+// sockets, and the errors [ListenError] and [AdoptError].
+//
+// # Loops, tasks, sockets
+//
 // A [Loop] is one goroutine with a poller, the sockets pinned to it, a queue of [Task] and the deadlines of its
 // sockets. It goes in rounds: poll, tell the owners of sockets what is ready or due, give turns. The queue is first
 // in, first out, and a task that wants another turn goes to its back: nobody gets a second turn before all that were
