@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -274,6 +275,39 @@ func TestPortTellsAResetWhileBytesAreUnread(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 	_, err = e.write([][]byte{p})
 	require.ErrorIs(t, err, syscall.ECONNRESET)
+}
+
+// Reader and writer both meet the reset, and the system tells it to one of them.
+func TestPortTellsAResetWhileItWrites(t *testing.T) {
+	for range 30 {
+		near, far := joinTCP(t)
+		e := newPortEnd(t, near)
+		rest := make([]byte, 1<<20)
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			_, _ = io.ReadFull(far, make([]byte, 64<<10))
+			_ = far.(*net.TCPConn).SetLinger(0)
+			_ = far.Close()
+		}()
+		var err error
+		for {
+			var n int
+			n, err = e.write([][]byte{rest})
+			if rest = rest[n:]; err != nil && err != conn.ErrWouldBlock {
+				break
+			}
+			require.NotEmpty(t, rest)
+			e.until(t, conn.Writable)
+		}
+		<-sent
+		if !errors.Is(err, syscall.EPIPE) { // the reader met the reset, and has not told yet
+			require.ErrorIs(t, err, syscall.ECONNRESET)
+		}
+		e.gone(t)
+		_, err = e.read(make([]byte, 1))
+		require.ErrorIs(t, err, syscall.ECONNRESET)
+	}
 }
 
 func mustWriteAll(t *testing.T, w io.Writer, s string) {
