@@ -33,7 +33,8 @@ func blocks(text, language string) []string {
 	return found
 }
 
-// Each block of Go in the README is a program that builds, and the first, the echo server, has at most 30 lines.
+// Each block of Go in the README is a program that builds, or a test that passes, and the first, the echo server, has at
+// most 30 lines.
 func TestReadmeCodeBuilds(t *testing.T) {
 	programs := blocks(document(t, "README.md"), "go")
 	require.NotEmpty(t, programs)
@@ -45,15 +46,19 @@ func TestReadmeCodeBuilds(t *testing.T) {
 	require.NoError(t, err)
 	for i, program := range programs {
 		dir := t.TempDir()
-		file, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "overlay.json")
+		name, first := "main.go", []string{"build", "-o", filepath.Join(dir, "program")}
+		if strings.Contains(program, "*testing.T") {
+			name, first = "readme_block_test.go", []string{"test", "-v"}
+		}
+		file, overlay := filepath.Join(dir, name), filepath.Join(dir, "overlay.json")
 		require.NoError(t, os.WriteFile(file, []byte(program), 0o600))
 		// An overlay puts the program in the place of this package, without writing there. So it builds with the
 		// requirements of this module, as it is.
 		replace := make(map[string]string)
-		for _, name := range own {
-			replace[filepath.Join(here, name)] = "" // not there
+		for _, other := range own {
+			replace[filepath.Join(here, other)] = "" // not there
 		}
-		replace[filepath.Join(here, "main.go")] = file
+		replace[filepath.Join(here, name)] = file
 		b, err := json.Marshal(map[string]any{"Replace": replace})
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(overlay, b, 0o600))
@@ -61,12 +66,12 @@ func TestReadmeCodeBuilds(t *testing.T) {
 		gofmt, err := exec.Command("gofmt", "-l", file).CombinedOutput()
 		require.NoError(t, err, "gofmt of block %d: %s", i, gofmt)
 		assert.Empty(t, string(gofmt), "block %d is not formatted", i)
-		for _, args := range [][]string{
-			{"build", "-overlay", overlay, "-o", filepath.Join(dir, "program"), "."},
-			{"vet", "-overlay", overlay, "."},
-		} {
-			out, err := exec.Command("go", args...).CombinedOutput()
+		for _, args := range [][]string{first, {"vet"}} {
+			out, err := exec.Command("go", append(args, "-overlay", overlay, ".")...).CombinedOutput()
 			assert.NoError(t, err, "go %s, block %d:\n%s", args[0], i, out)
+			if args[0] == "test" {
+				assert.Contains(t, string(out), "--- PASS", "block %d has no test", i)
+			}
 		}
 	}
 }
