@@ -26,7 +26,8 @@
 //
 //   - [New] starts a [Network]: its event loops, for the actors of an actor system of yours or of its own.
 //   - [Network.Listen] calls a function of yours for each client. [Network.Dial] connects one actor to a server, and
-//     [Network.Adopt] gives it a connection that is already there.
+//     [Network.Adopt] gives it a connection that is already there. [Network.Spawn] runs an actor without a connection
+//     beside those of a loop.
 //   - [ListenConfig] and [DialConfig] hold the settings of connections, a [conn.Config], and those of sockets.
 //   - Whoever has the PID of a connection may send it any message, which Receive gets, and [Write], [Close], [Abort],
 //     [Pause] and [Resume], which act on the connection.

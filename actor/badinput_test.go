@@ -29,7 +29,7 @@ type badInput struct {
 	*actor.Network
 	t      *testing.T
 	before census
-	actors int // processes of the system
+	actors int // processes of the system, from the start
 
 	made, sockets int // calls of newActor and of Options.Control
 }
@@ -45,12 +45,11 @@ func startBadInput(t *testing.T, cfg actor.Config) *badInput {
 	n, err := actor.New(system, cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { fastShutdown(t, n) })
-	soon(t, func() bool { return processes() > 0 }, "the supervisor")
-	return &badInput{Network: n, t: t}
+	return &badInput{Network: n, t: t, actors: processes()}
 }
 
 // count takes stock before an attempt.
-func (b *badInput) count() { b.before, b.actors = takeCensus(), processes() }
+func (b *badInput) count() { b.before = takeCensus() }
 
 // processes counts the actors of the system.
 func processes() (count int) {
@@ -114,6 +113,7 @@ func badConfigs() map[string]badConfig {
 }
 
 func TestBadInputOfNew(t *testing.T) {
+	actors := processes()
 	for _, test := range []struct {
 		cfg  actor.Config
 		says []string
@@ -123,7 +123,7 @@ func TestBadInputOfNew(t *testing.T) {
 		{actor.Config{Loops: -2, StallWarning: -3}, []string{"Config.Loops is -2", "Config.StallWarning is -3ns"}},
 	} {
 		for _, sys := range []*proto.ActorSystem{system, nil} {
-			b := &badInput{t: t}
+			b := &badInput{t: t, actors: actors}
 			b.count()
 			n, err := actor.New(sys, test.cfg)
 			assert.Nil(t, n)
@@ -275,6 +275,8 @@ func badInputOfDial(t *testing.T, b *badInput) {
 			actor.DialConfig{Network: "unix", Local: netip.MustParseAddrPort("127.0.0.1:1")},
 			[]string{"Local is 127.0.0.1:1", "zero for unix"}},
 		{"no path", "", actor.DialConfig{Network: "unix"}, []string{`Addr is ""`, "1 to 107 bytes"}},
+		{"negative Loop", addr, actor.DialConfig{Loop: -1}, []string{"DialConfig.Loop is -1", "0 (the loop with the fewest"}},
+		{"Loop that is not there", addr, actor.DialConfig{Loop: 2}, []string{"DialConfig.Loop is 2", "the number of a loop"}},
 		{"nil option", addr, actor.DialConfig{Props: []proto.PropsOption{nil}}, []string{"Props[0] is nil", "an option"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { dial(t, t.Context(), c.addr, c.cfg, c.says...) })
@@ -337,4 +339,23 @@ func badInputOfAdopt(t *testing.T, b *badInput) {
 	_, err = io.ReadFull(far, p)
 	assert.NoError(t, err)
 	assert.Equal(t, "mine", string(p), "it is still the caller's")
+}
+
+func TestBadInputOfSpawn(t *testing.T) { eachKind(t, badInputOfSpawn) }
+
+func badInputOfSpawn(t *testing.T, b *badInput) {
+	newActor := func() proto.Actor { b.made++; return proto.ReceiveFunc(func(proto.Context) {}) }
+	spawn := func(newActor func() proto.Actor, cfg actor.SpawnConfig, says ...string) {
+		t.Helper()
+		b.count()
+		pid, err := b.Spawn(newActor, cfg)
+		assert.Nil(t, pid)
+		b.nothingStarted(err, says...)
+	}
+	spawn(newActor, actor.SpawnConfig{Loop: -1}, "SpawnConfig.Loop is -1", "the number of a loop")
+	spawn(newActor, actor.SpawnConfig{Loop: 2}, "SpawnConfig.Loop is 2", "the number of a loop")
+	spawn(newActor, actor.SpawnConfig{Props: []proto.PropsOption{nil}}, "Props[0] is nil", "an option")
+	spawn(nil, actor.SpawnConfig{}, "newActor is nil", "must make")
+	spawn(nil, actor.SpawnConfig{Loop: 3}, "newActor", "Loop is 3") // all at once
+	spawn(func() proto.Actor { return nil }, actor.SpawnConfig{}, "newActor returned nil", "it must be")
 }

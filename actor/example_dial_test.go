@@ -40,7 +40,8 @@ func ExampleNetwork_Dial() {
 	network, err := actor.New(nil, actor.Config{Loops: 1})
 	must(err)
 	lines := conn.Config{Split: frame.Lines(1024)}
-	ln, err := network.Listen(ctx, "127.0.0.1:0", func() actor.Actor { return new(shouter) }, actor.ListenConfig{Conn: lines})
+	newShouter := func() actor.Actor { return new(shouter) }
+	ln, err := network.Listen(ctx, "127.0.0.1:0", newShouter, actor.ListenConfig{Conn: lines})
 	must(err)
 
 	k := &caller{question: "anybody there?", done: make(chan error, 1)}
@@ -60,7 +61,8 @@ func ExampleNetwork_Adopt() {
 	network, err := actor.New(nil, actor.Config{Loops: 1})
 	must(err)
 	lines := conn.Config{Split: frame.Lines(1024)}
-	ln, err := network.Listen(ctx, "127.0.0.1:0", func() actor.Actor { return new(shouter) }, actor.ListenConfig{Conn: lines})
+	newShouter := func() actor.Actor { return new(shouter) }
+	ln, err := network.Listen(ctx, "127.0.0.1:0", newShouter, actor.ListenConfig{Conn: lines})
 	must(err)
 
 	nc, err := net.Dial("tcp", ln.Addr().String())
