@@ -9,8 +9,8 @@
 // What happens is printed, a line each, with the time since the connection began. server.go shows timers and the idle
 // timeout, client.go the time-out for connecting.
 //
-// A connection without timers costs no time: the loop sleeps until the first of all deadlines, or until bytes come.
-// Nothing needs a goroutine or a time.Timer of its own.
+// A timer is a value in its connection. The event loop sleeps until the first of them all, or until something comes; so
+// none of them needs a goroutine or a time.Timer of its own.
 package main
 
 import (
