@@ -99,8 +99,7 @@ func serve(addr string, loops, limit int, stdout, stderr io.Writer) error {
 		Socket: loop.Options{WriteBuffer: systemBuffer},
 	})
 	if err != nil {
-		return fmt.Errorf("cannot listen on -addr %q: %w; it must be HOST:PORT, of this machine and not in use "+
-			"(127.0.0.1:0 takes a free port)", addr, err)
+		return fmt.Errorf("wrong -addr: %w", err) // which names it, and what would do
 	}
 	fmt.Fprintf(stdout, "listening on %s\n", ln.Addr())
 	<-ctx.Done()

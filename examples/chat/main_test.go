@@ -161,8 +161,8 @@ func TestBadSettings(t *testing.T) {
 		code int
 		says []string
 	}{
-		{"port in use", []string{"-addr", first.addr}, 1, []string{first.addr, "address already in use", "127.0.0.1:0"}},
-		{"no port", []string{"-addr", "127.0.0.1"}, 1, []string{`"127.0.0.1"`, "HOST:PORT"}},
+		{"port in use", []string{"-addr", first.addr}, 1, []string{"-addr", first.addr, "already in use", "a free one"}},
+		{"no port", []string{"-addr", "127.0.0.1"}, 1, []string{"-addr", `"127.0.0.1"`, "host:port"}},
 		{"negative loops", []string{"-addr", "127.0.0.1:0", "-loops", "-1"}, 1, []string{"-loops -1"}},
 		{"no limit", []string{"-limit", "0"}, 2, []string{"-limit is 0", "1 or more"}},
 		{"not a number", []string{"-limit", "none"}, 2, []string{`"none"`, "-limit"}},

@@ -285,8 +285,8 @@ func TestBadSettings(t *testing.T) {
 		code int
 		says []string
 	}{
-		{"port in use", []string{"-addr", first.addr}, 1, []string{first.addr, "address already in use", "127.0.0.1:0"}},
-		{"no port", []string{"-addr", "127.0.0.1"}, 1, []string{`"127.0.0.1"`, "HOST:PORT"}},
+		{"port in use", []string{"-addr", first.addr}, 1, []string{"-addr", first.addr, "already in use", "a free one"}},
+		{"no port", []string{"-addr", "127.0.0.1"}, 1, []string{"-addr", `"127.0.0.1"`, "host:port"}},
 		{"negative loops", []string{"-addr", "127.0.0.1:0", "-loops", "-1"}, 1, []string{"-loops -1"}},
 		{"nobody listens", []string{"-to", free}, 1, []string{free, "connection refused"}},
 		{"no port to dial", []string{"-to", "localhost"}, 1, []string{`"localhost"`, "host:port"}},

@@ -266,8 +266,8 @@ func TestBadSettings(t *testing.T) {
 		code int
 		says []string
 	}{
-		{"port in use", []string{"-addr", first.addr}, 1, []string{first.addr, "address already in use", "127.0.0.1:0"}},
-		{"no port", []string{"-addr", "127.0.0.1"}, 1, []string{`"127.0.0.1"`, "HOST:PORT"}},
+		{"port in use", []string{"-addr", first.addr}, 1, []string{"-addr", first.addr, "already in use", "a free one"}},
+		{"no port", []string{"-addr", "127.0.0.1"}, 1, []string{"-addr", `"127.0.0.1"`, "host:port"}},
 		{"nobody listens", []string{"-to", free}, 1, []string{free, "connection refused"}},
 		{"no port to dial", []string{"-to", "localhost"}, 1, []string{`"localhost"`, "host:port"}},
 		{"no time", []string{"-login", "0s"}, 2, []string{"-login is 0s", "500ms"}},
