@@ -36,6 +36,7 @@ type port struct {
 	held   *portBuffer // what had no room in unseen; the reader waits until it has moved there
 	eof    bool        // the peer has ended, behind unseen
 	err    error       // what the connection died of, the first of either direction
+	reads  uint        // how many calls of nc.Read are over
 
 	writer  func()      // writeOut; nil until the first write
 	flight  *portBuffer // what the writer is writing; nil if there is no writer
@@ -43,6 +44,7 @@ type port struct {
 	taken   int         // bytes that the system took and no write has reported
 	tries   uint        // how many calls of nc.Write are over
 	inWrite bool        // one is not
+	outErr  error       // what the writer met
 	fin     bool        // closeWrite was called
 	gone    bool        // nc was closed because it cannot be closed by half
 	closed  bool
@@ -121,6 +123,7 @@ func (p *port) readAhead() {
 // arrived passes on that n bytes were read, and returns where to read next; nil if the port was closed.
 func (p *port) arrived(n int) *portBuffer {
 	p.mu.Lock()
+	p.readOver()
 	size := len(p.in.p)
 	p.in.w = n
 	tell := p.unseen == nil // else it was told, and no read has been short since
@@ -184,6 +187,7 @@ func (p *port) setIn(size int) *portBuffer {
 func (p *port) quiet() *portBuffer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.readOver()
 	p.inDue = time.Unix(1, 0) // not zero: it has passed, whoever set it, and must be taken away
 	return p.setIn(portSmall)
 }
@@ -192,6 +196,7 @@ func (p *port) quiet() *portBuffer {
 func (p *port) ended(err error) {
 	p.mu.Lock()
 	p.settle()
+	p.readOver()
 	p.in.release()
 	p.in = nil
 	var i conn.Interest
@@ -201,6 +206,8 @@ func (p *port) ended(err error) {
 		if err != io.EOF && !p.gone {
 			p.err = err // if the reader met it, the writer meets a broken pipe
 		}
+	case err == io.EOF && p.outErr != nil:
+		i = p.failed(p.outErr)
 	case err == io.EOF || p.gone:
 		p.eof = true
 		i = conn.Readable | conn.Hangup
@@ -220,6 +227,22 @@ func (p *port) settle() {
 		_ = p.nc.SetWriteDeadline(time.Unix(1, 0))
 		p.cond.Wait()
 	}
+}
+
+// explain waits until the read in progress, if there is one, has told what it met: the system tells the reason once, and
+// who asks then gets a broken pipe. It hurries the read.
+func (p *port) explain() {
+	for reads := p.reads; p.plain && p.in != nil && p.reads == reads && !p.closed; {
+		p.inDue = time.Unix(1, 0)
+		_ = p.nc.SetReadDeadline(p.inDue)
+		p.cond.Wait()
+	}
+}
+
+// readOver says that a read has told what it met, as soon as mu is free.
+func (p *port) readOver() {
+	p.reads++
+	p.cond.Broadcast()
 }
 
 // failed notes what the connection died of, and returns what to tell.
@@ -392,6 +415,8 @@ func (p *port) endTry(n int, err error) (i conn.Interest) {
 		i = conn.Writable
 	}
 	if err != nil && !(p.timed && errors.Is(err, os.ErrDeadlineExceeded)) {
+		p.outErr = err
+		p.explain()
 		i |= p.failed(err)
 	}
 	return i

@@ -1,0 +1,73 @@
+package loop
+
+import (
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/conn"
+)
+
+// A hurriedConn is a faultyConn whose reads wait until their deadline is moved into the past.
+type hurriedConn struct {
+	*faultyConn
+	hurried chan struct{}
+	once    sync.Once
+}
+
+func (c *hurriedConn) SetReadDeadline(at time.Time) error {
+	if !at.IsZero() && at.Before(time.Now()) {
+		c.once.Do(func() { close(c.hurried) })
+	}
+	return nil
+}
+
+// A connection dies of one thing, and the system tells it once. Whoever asks second, the reader or the writer, is told
+// of an end or of a broken pipe. That must not be taken for the reason, even if it is heard first.
+func TestPortWaitsForTheReason(t *testing.T) {
+	for _, test := range []struct {
+		name          string
+		read, written error
+		want          error
+	}{
+		{"the reader has it", syscall.ETIMEDOUT, syscall.EPIPE, syscall.ETIMEDOUT},
+		{"the writer has it", io.EOF, syscall.ETIMEDOUT, syscall.ETIMEDOUT},
+		{"nobody has it", os.ErrDeadlineExceeded, syscall.EPIPE, syscall.EPIPE},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := &hurriedConn{faultyConn: newFaultyConn(), hurried: make(chan struct{})}
+			first := true
+			c.read = func([]byte) (int, error) {
+				if first {
+					first = false
+					select {
+					case <-c.hurried:
+					case <-c.gone:
+					}
+					return 0, test.read
+				}
+				<-c.gone
+				return 0, os.ErrClosed
+			}
+			c.write = func([]byte) (int, error) { return 0, test.written }
+			e := unstartedPort(t, c)
+			e.plain, e.timed = true, true
+			e.start(&e.workers)
+			_, err := e.write([][]byte{{1}})
+			require.Equal(t, conn.ErrWouldBlock, err)
+			e.until(t, conn.Readable|conn.Hangup)
+			_, err = e.unread()
+			assert.ErrorIs(t, err, test.want)
+			_, err = e.read(make([]byte, 1))
+			assert.ErrorIs(t, err, test.want)
+			_, err = e.write([][]byte{{1}})
+			assert.ErrorIs(t, err, test.want)
+		})
+	}
+}
