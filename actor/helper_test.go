@@ -34,6 +34,10 @@ const (
 var system = actor.System
 
 func TestMain(m *testing.M) {
+	if os.Getenv(peerEnv) != "" {
+		obey(os.Stdin, os.Stdout)
+		return
+	}
 	before := takeCensus()
 	code := m.Run()
 	if after := before.wait(); code == 0 && after != "" {
@@ -142,8 +146,13 @@ type server struct {
 // serve listens on a free port. set, which may be nil, readies each probe.
 func (f *fixture) serve(cfg actor.ListenConfig, set func(p *probe)) *server {
 	f.t.Helper()
+	return f.serveAt("127.0.0.1:0", cfg, set)
+}
+
+func (f *fixture) serveAt(addr string, cfg actor.ListenConfig, set func(p *probe)) *server {
+	f.t.Helper()
 	s := &server{t: f.t, probes: make(chan *probe, 20_000)}
-	ln, err := f.Listen(context.Background(), "127.0.0.1:0", func() actor.Actor {
+	ln, err := f.Listen(context.Background(), addr, func() actor.Actor {
 		s.dialing.RLock()
 		defer s.dialing.RUnlock()
 		p := new(probe)
