@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,8 +56,16 @@ type process struct {
 // start runs the program on a free port and waits until it says where it listens.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
+	return startVia(t, nil, args...)
+}
+
+// startVia is start with a launcher: a command that gets the program and its arguments as its own, and becomes it.
+func startVia(t *testing.T, launcher []string, args ...string) *process {
+	t.Helper()
+	line := append(slices.Clone(launcher), program, "-addr", "127.0.0.1:0")
+	line = append(line, args...)
 	p := &process{
-		cmd:    exec.Command(program, append([]string{"-addr", "127.0.0.1:0"}, args...)...),
+		cmd:    exec.Command(line[0], line[1:]...),
 		stderr: new(bytes.Buffer),
 		exited: make(chan struct{}),
 	}
