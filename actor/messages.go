@@ -8,6 +8,9 @@ type (
 	// Write sends Data, which must not change any more; many connections may be given one Write. If Ack is not nil,
 	// the sender gets exactly one answer: Written once the system took the bytes, or WriteFailed. OnSent and
 	// OnSendFailed are not called for it. Without Ack, or without a sender to tell, a refusal only shows in Stats.
+	//
+	// The answers do not say which connection they are of, so give each its own Ack. A mailbox has no bound: who may
+	// write faster than the peer reads must wait for answers, or count them.
 	Write struct {
 		Data []byte
 		Ack  any // comes back in the answer

@@ -79,7 +79,7 @@ func (cfg *Config) validate() error {
 }
 
 // New starts the event loops of a Network for the actors of sys; if sys is nil, of an actor system of its own, which
-// logs warnings and errors to cfg.Logger, or nothing if that is nil. The Network must be shut down.
+// logs warnings and errors to cfg.Logger, or nothing if that is nil; see System. The Network must be shut down.
 func New(sys *proto.ActorSystem, cfg Config) (*Network, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -112,6 +112,10 @@ func New(sys *proto.ActorSystem, cfg Config) (*Network, error) {
 	n.all = loops
 	return n, nil
 }
+
+// System returns the actor system of n's actors: the one that New was given, or its own, which ends with n. Whoever is no
+// actor sends to connections by its Root context.
+func (n *Network) System() *proto.ActorSystem { return n.sys }
 
 // newSystem makes an actor system that never writes to a terminal on an event loop, as Proto.Actor's default does.
 func newSystem(log *slog.Logger) *proto.ActorSystem {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"sync/atomic"
@@ -116,11 +115,7 @@ func (cl *client) ask(root *proto.RootContext, pid *proto.PID, largest int, stdi
 func talk(to string, largest int, stdin io.Reader, stdout io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// An actor system of our own, for the goroutine must reach the connection; it keeps silent.
-	quiet := func(*proto.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }
-	sys := proto.NewActorSystem(proto.WithLoggerFactory(quiet))
-	defer sys.Shutdown()
-	network, err := actor.New(sys, actor.Config{Loops: 1})
+	network, err := actor.New(nil, actor.Config{Loops: 1})
 	if err != nil {
 		return err
 	}
@@ -137,7 +132,7 @@ func talk(to string, largest int, stdin io.Reader, stdout io.Writer) error {
 		case <-connected:
 			connected = nil // once
 			// It may still wait for input when the connection has ended; then it ends with the process.
-			go cl.ask(sys.Root, pid, largest, stdin)
+			go cl.ask(network.System().Root, pid, largest, stdin)
 		case err = <-cl.done:
 			return errors.Join(err, shutdown(network))
 		case <-ctx.Done():
