@@ -34,9 +34,14 @@ func command(args []string, stdout, stderr io.Writer) int {
 	}
 	r := &run{set: &set, rep: newReport()}
 	r.all()
+	return r.finish(stdout, stderr)
+}
+
+// finish prints what came of the run, and returns the exit code.
+func (r *run) finish(stdout, stderr io.Writer) int {
 	r.rep.table(stdout)
 	if r.rep.violations.Load() > 0 {
-		fmt.Fprintf(stderr, "swarm: violations:\n%s\nswarm: run it again with:\n%s\n", r.rep.problems(), set.commandLine())
+		fmt.Fprintf(stderr, "swarm: violations:\n%s\nswarm: run it again with:\n%s\n", r.rep.problems(), r.set.commandLine())
 		return 1
 	}
 	return 0

@@ -23,9 +23,9 @@ type receiver struct {
 	count [sources]uint64 // whole chunks
 	sums  [sources]uint64 // of the serial numbers that came, in any order
 
-	bytes int64 // of all chunks, whole or not, as far as they came, without what frames them
-	wire  int64 // the same with what frames them
-	own   int64 // bytes of wire of source fromOwner, and of the hello
+	chunks uint64 // all of them, with the hello
+	bytes  int64  // of all chunks, whole or not, as far as they came, without what frames them
+	own    int64  // of source fromOwner and the hello, whole ones, with what frames them
 }
 
 // inside reports whether a chunk has begun and not ended.
@@ -44,19 +44,15 @@ func (r *receiver) takeFrame(p []byte) error {
 	if r.inside() {
 		return fmt.Errorf("a frame begins inside chunk %s", r.where())
 	}
-	at := r.bytes
-	r.frame(r.framing.around(len(p)))
+	at, before := r.bytes, r.chunks
 	if err := r.take(p); err != nil {
 		return err
 	}
-	if r.inside() || len(p) == 0 {
-		return fmt.Errorf("the frame at byte %d, of %d bytes, is not a whole chunk: %s", at, len(p), r.where())
+	if r.inside() || r.chunks != before+1 {
+		return fmt.Errorf("the frame at byte %d, of %d bytes, is not one whole chunk: %s", at, len(p), r.where())
 	}
 	return nil
 }
-
-// frame counts bytes that frame a chunk of the owner. (Those of others are not told apart: nothing rests on them.)
-func (r *receiver) frame(n int) { r.wire += int64(n) }
 
 // take checks the bytes that come next.
 func (r *receiver) take(p []byte) error {
@@ -64,7 +60,7 @@ func (r *receiver) take(p []byte) error {
 		if r.nhead < headLen {
 			n := copy(r.head[r.nhead:], p)
 			r.nhead += n
-			r.count1(n)
+			r.bytes += int64(n)
 			p = p[n:]
 			if r.nhead < headLen {
 				return nil
@@ -85,11 +81,6 @@ func (r *receiver) take(p []byte) error {
 		}
 	}
 	return nil
-}
-
-func (r *receiver) count1(n int) {
-	r.bytes += int64(n)
-	r.wire += int64(n)
 }
 
 func (r *receiver) source() byte   { return r.head[0] }
@@ -142,13 +133,14 @@ func (r *receiver) body(p []byte) error {
 			r.bytes+int64(i), p[i], r.where(), i)
 	}
 	r.off += len(p)
-	r.count1(len(p))
+	r.bytes += int64(len(p))
 	return nil
 }
 
 func (r *receiver) end() (err error) {
 	size := r.size
 	r.nhead, r.size, r.off = 0, 0, 0
+	r.chunks++
 	if hello := r.hello; hello != nil {
 		r.hello = nil
 		r.stream, err = hello(binary.BigEndian.Uint64(r.idBody))

@@ -48,14 +48,15 @@ type side struct {
 	decoy  conn.TimerToken
 	tap    *tap // the layer that damages, if there is one
 
-	may     cause
-	dropped bool
-	exPause bool // somebody else may have paused it
-	closing bool // Close was called, by anybody
-	acks    acker
-	state   atomic.Pointer[string] // for the watchdog: the last callback
-	owner   atomic.Pointer[pair]   // for the watchdog: pair
-	early   atomic.Bool            // it is closed or aborted, perhaps before it was connected
+	may      cause
+	panicked bool
+	dropped  bool
+	exPause  bool // somebody else may have paused it
+	closing  bool // Close was called, by anybody
+	acks     acker
+	state    atomic.Pointer[string] // for the watchdog: the last callback
+	owner    atomic.Pointer[pair]   // for the watchdog: pair
+	early    atomic.Bool            // it is closed or aborted, perhaps before it was connected
 }
 
 var errPlanned = errors.New("as planned")
@@ -357,6 +358,9 @@ func (s *side) ending(c *conn.Conn) *ending {
 	}
 	paused := s.told.paused || s.exPause || s.tap != nil || s.told.breaks
 	e.dropped = s.dropped || s.broken || paused && s.closing
+	if s.panicked && (s.may&mayAbort != 0 || s.early.Load() || s.w.shutting.Load()) {
+		e.may |= mayHandler // the stop overtook what the strategy decided
+	}
 	if s.early.Load() {
 		e.may |= mayEarly | mayAbort
 		e.dropped = e.dropped || paused || s.plan.pause > 0
@@ -418,6 +422,7 @@ func (s *side) maybePanic() {
 		return
 	}
 	s.w.rep.add(countPanics, 1)
+	s.panicked = true
 	v := panicValue{[...]proto.Directive{
 		proto.StopDirective, proto.ResumeDirective, proto.ResumeDirective, proto.RestartDirective, proto.RestartDirective,
 	}[s.rng.IntN(5)]}

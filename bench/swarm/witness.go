@@ -282,6 +282,7 @@ type unframer struct {
 	receiver
 	prefix []byte // of the length, as far as it is there
 	left   int    // bytes of the frame
+	before uint64 // chunks before it
 }
 
 // add checks the bytes that come next.
@@ -293,9 +294,11 @@ func (u *unframer) add(p []byte) error {
 		if u.left == 0 {
 			u.prefix = append(u.prefix, p[0])
 			p = p[1:]
-			u.wire++
 			if n, ok := u.length(); ok {
-				u.left, u.prefix = n, u.prefix[:0]
+				if n == 0 {
+					return fmt.Errorf("a frame of 0 bytes at byte %d", u.bytes)
+				}
+				u.left, u.prefix, u.before = n, u.prefix[:0], u.chunks
 			}
 			continue
 		}
@@ -305,11 +308,8 @@ func (u *unframer) add(p []byte) error {
 		}
 		u.left -= n
 		p = p[n:]
-		if u.left == 0 && u.inside() {
-			return fmt.Errorf("a frame ends inside a chunk %s", u.where())
-		}
-		if u.left > 0 && !u.inside() {
-			return fmt.Errorf("a chunk ends inside a frame, of which %d bytes are left", u.left)
+		if u.left == 0 && (u.inside() || u.chunks != u.before+1) {
+			return fmt.Errorf("the frame that ends at byte %d is not one whole chunk: %s", u.bytes, u.where())
 		}
 	}
 	return nil

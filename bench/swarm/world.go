@@ -145,7 +145,9 @@ func (w *world) dial(p *pair, r *rand.Rand, d *door) {
 		cfg.ReadWaits = conn.On
 	}
 	to := actor.DialConfig{Conn: cfg}
+	p.mu.Lock()
 	p.layered = d.layered
+	p.mu.Unlock()
 	s := w.newSide(0, &to.Conn, d.framing, d.twisted, troubled)
 	s.join(p)
 	n := &node{w: w, s: s}
