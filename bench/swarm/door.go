@@ -42,7 +42,7 @@ func (w *world) openDoors(dir string) error {
 				d.cfg = w.config(r, f, 1)
 				d.socket = drawSocket(r)
 				if layered {
-					d.cfg.Layers = w.layers(d.twisted, true, f, d.seed)
+					d.cfg.Layers = w.layers(1, d.twisted, true, f, d.seed)
 				}
 				if err := w.openDoor(d, dir); err != nil {
 					return err
@@ -122,7 +122,7 @@ func drawSocket(r *rand.Rand) (o loop.Options) {
 }
 
 // layers makes the factories of a connection's layers, the first nearest the socket.
-func (w *world) layers(twisted, troubled bool, f framing, seed func() uint64) (list []interceptor.Factory) {
+func (w *world) layers(dir int, twisted, troubled bool, f framing, seed func() uint64) (list []interceptor.Factory) {
 	if twisted {
 		list = append(list, newTwist)
 	}
@@ -137,7 +137,7 @@ func (w *world) layers(twisted, troubled bool, f framing, seed func() uint64) (l
 		case 0:
 			return newPest(n, fail)
 		case 1:
-			return newTap(w.fault(n, f), fail)
+			return newTap(w.fault(n, f), dir == 0, fail)
 		}
 		return interceptor.Pass{}
 	})

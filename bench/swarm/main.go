@@ -33,6 +33,9 @@ func command(args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	r := &run{set: &set, rep: newReport()}
+	if set.verbose {
+		r.rep.live = stderr
+	}
 	r.all()
 	return r.finish(stdout, stderr)
 }

@@ -42,6 +42,8 @@ type ending struct {
 	expands  bool // a layer makes more of the bytes
 	stats    conn.Stats
 	hasStats bool
+	panicked bool // it did, at least once
+	plan     plan
 
 	own      int64  // bytes accepted of the owner's sends
 	partial  bool   // the last chunk is not whole
@@ -73,8 +75,8 @@ func (e *ending) String() string {
 	if e == nil {
 		return "nobody"
 	}
-	return fmt.Sprintf("%s %s: %v (may %b, dropped %v, partial %v, expands %v)", framingNames[e.framing], e.who, e.err, e.may,
-		e.dropped, e.partial, e.expands)
+	return fmt.Sprintf("%s %s: %v (may %b, dropped %v, partial %v, expands %v, panicked %v, plan %+v)",
+		framingNames[e.framing], e.who, e.err, e.may, e.dropped, e.partial, e.expands, e.panicked, e.plan)
 }
 
 // orderly reports whether both directions ended with FIN, whatever else is to be said of the peer's stream.

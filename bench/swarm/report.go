@@ -96,6 +96,7 @@ const keptViolations = 20
 // A report collects what a run finds. Any goroutine may use it.
 type report struct {
 	began      time.Time
+	live       io.Writer // gets each violation at once; nil: only those that are kept are printed, at the end
 	totals     [counts]atomic.Uint64
 	violations atomic.Uint64
 
@@ -115,7 +116,11 @@ func (r *report) violation(who, what string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.kept) < keptViolations {
-		r.kept = append(r.kept, fmt.Sprintf("%8.3fs %s: %s", time.Since(r.began).Seconds(), who, what))
+		line := fmt.Sprintf("%8.3fs %s: %s", time.Since(r.began).Seconds(), who, what)
+		r.kept = append(r.kept, line)
+		if r.live != nil {
+			fmt.Fprintln(r.live, "violation:", line)
+		}
 	}
 }
 

@@ -308,7 +308,7 @@ func (s *side) pause(c *conn.Conn) {
 }
 
 func (s *side) resume(c *conn.Conn) {
-	s.dropped = s.dropped || c.State() == conn.StateClosing // what came meanwhile is lost
+	s.dropped = s.dropped || c.State() != conn.StateConnected // a pause met Close: what came meanwhile is lost
 	s.told.paused = false
 	c.Resume()
 }
@@ -354,7 +354,7 @@ func (s *side) ending(c *conn.Conn) *ending {
 	e := &ending{
 		who: "galago", at: time.Now(), err: s.told.endErr, failed: s.told.failed, may: s.may,
 		framing: s.framing, expands: s.told.expands, stats: c.Stats(), hasStats: true,
-		own: s.told.bytes, partial: s.partial || s.halfway(), sends: s.told.accepted, received: s.in,
+		panicked: s.panicked, plan: s.plan, own: s.told.bytes, partial: s.partial || s.halfway(), sends: s.told.accepted, received: s.in,
 	}
 	paused := s.told.paused || s.exPause || s.tap != nil || s.told.breaks
 	e.dropped = s.dropped || s.broken || paused && s.closing

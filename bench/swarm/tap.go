@@ -22,13 +22,12 @@ type tap struct {
 	spare  bool     // the next Down is the hello
 }
 
-func newTap(inner interceptor.Interceptor, fail func(format string, args ...any)) *tap {
-	return &tap{inner: inner, fail: fail}
+func newTap(inner interceptor.Interceptor, spare bool, fail func(format string, args ...any)) *tap {
+	return &tap{inner: inner, spare: spare, fail: fail}
 }
 
 // Open opens inner.
 func (t *tap) Open(l interceptor.Link) error {
-	t.spare = l.Info().Dialed
 	return t.inner.Open(&tapped{l, t})
 }
 

@@ -90,7 +90,7 @@ func (x *witness) run(p *pair) {
 	}
 	x.w.ended(x.pair, x.dir, &ending{
 		who: "witness", at: time.Now(), err: x.err, may: x.may, framing: x.framing,
-		own: x.sent, partial: x.partial, received: x.in.receiver,
+		plan: x.plan, own: x.sent, partial: x.partial, received: x.in.receiver,
 	})
 }
 

@@ -139,7 +139,7 @@ func (w *world) dial(p *pair, r *rand.Rand, d *door) {
 	cfg := w.config(r, d.framing, 0)
 	troubled := happens(r, w.set.layers)
 	if d.twisted || troubled {
-		cfg.Layers = w.layers(d.twisted, troubled, d.framing, r.Uint64)
+		cfg.Layers = w.layers(0, d.twisted, troubled, d.framing, w.set.rng(p.id, 3).Uint64)
 	}
 	if d.witness != nil && happens(r, 0.5) {
 		cfg.ReadWaits = conn.On
