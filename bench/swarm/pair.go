@@ -86,8 +86,9 @@ func (e *ending) orderly() bool {
 }
 
 // judge returns what is wrong with a connection that is over. ends[1] is nil if nobody accepted it, or never heard who
-// called. If layered, a layer of who accepted may have ended it in order.
-func judge(ends [2]*ending, layered bool) (problems []string) {
+// called. If sudden, it may have been ended in order before that: by a layer, or
+// because the listener was closed.
+func judge(ends [2]*ending, sudden bool) (problems []string) {
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	sides := [2]string{"dialer", "acceptor"}
 	for i, e := range ends {
@@ -102,7 +103,7 @@ func judge(ends [2]*ending, layered bool) (problems []string) {
 		}
 	}
 	if ends[0] == nil || ends[1] == nil {
-		if e := ends[0]; e != nil && e.orderly() && !layered {
+		if e := ends[0]; e != nil && e.orderly() && !sudden {
 			bad("dialer: ended in order, but nobody accepted it")
 		}
 		return problems

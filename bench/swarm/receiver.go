@@ -129,8 +129,8 @@ func (r *receiver) body(p []byte) error {
 	if r.hello != nil {
 		r.idBody = append(r.idBody, p...)
 	} else if i := r.key.differs(p, r.off); i >= 0 {
-		return fmt.Errorf("byte %d of the stream is %#02x, other than what was sent: %s, and %d bytes on",
-			r.bytes+int64(i), p[i], r.where(), i)
+		return fmt.Errorf("byte %d of the stream is wrong: %s, and %d bytes on: %s",
+			r.bytes+int64(i), r.where(), i, r.key.diagnose(p[i:], r.off+i))
 	}
 	r.off += len(p)
 	r.bytes += int64(len(p))

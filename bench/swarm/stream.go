@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/bits"
 
 	"github.com/galago-go/galago/conn/frame"
@@ -103,6 +105,26 @@ func (k key) differs(p []byte, off int) int {
 		at += n
 	}
 	return -1
+}
+
+// diagnose says how p, whose first byte is wrong, differs from the body from offset off on.
+func (k key) diagnose(p []byte, off int) string {
+	want := make([]byte, len(p)+64<<10)
+	k.fill(want, off)
+	wrong, last := 0, 0
+	for i, b := range p {
+		if b != want[i] {
+			wrong, last = wrong+1, i
+		}
+	}
+	text := fmt.Sprintf("%d of %d bytes differ, the last %d on; here is %x, not %x", wrong, len(p), last,
+		p[:min(len(p), 12)], want[:min(len(p), 12)])
+	if len(p) >= 16 {
+		if i := bytes.Index(want[1:], p[:16]); i >= 0 {
+			text += fmt.Sprintf("; %d bytes are missing", i+1)
+		}
+	}
+	return text
 }
 
 // some calls f for the first bytes of p that do not make a whole word, and returns how many these are.

@@ -261,13 +261,13 @@ func (w *world) maybeJudge(p *pair) {
 	p.mu.Lock()
 	over := p.ends[0] != nil && p.acks == 0 && !p.done
 	if over && p.ends[1] == nil {
-		over = !p.joined[1] && (p.ends[0].orderly() && !p.layered || time.Since(p.ends[0].at) > w.patience())
+		over = !p.joined[1] && (p.ends[0].orderly() && !p.layered && !w.shutting.Load() || time.Since(p.ends[0].at) > w.patience())
 		if over {
 			w.rep.add(countUnjoined, 1)
 		}
 	}
 	p.done = p.done || over
-	ends, sides, layered := p.ends, p.galago, p.layered
+	ends, sides, sudden := p.ends, p.galago, p.layered || w.shutting.Load()
 	p.mu.Unlock()
 	if !over {
 		return
@@ -278,7 +278,7 @@ func (w *world) maybeJudge(p *pair) {
 			w.sides.Delete(s.pid.Id)
 		}
 	}
-	for _, problem := range judge(ends, layered) {
+	for _, problem := range judge(ends, sudden) {
 		w.rep.violation(fmt.Sprintf("connection %d", p.id), fmt.Sprintf("%s [dialer %v; acceptor %v]", problem, ends[0], ends[1]))
 	}
 	w.forget(p)
