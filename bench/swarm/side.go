@@ -385,11 +385,11 @@ func (s *side) makeTrouble(c *conn.Conn) {
 	switch s.plan.trouble {
 	case aborts:
 		s.may |= mayAbort
-		s.over = true
-		if s.plan.outside {
+		if s.plan.outside { // until it comes, a chunk that was begun goes on: Writes may be accepted behind it
 			s.w.outside(s, orderAbort)
 			return
 		}
+		s.over = true
 		c.Abort(errPlanned)
 	case isStopped:
 		s.may |= mayAbort
