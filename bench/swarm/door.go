@@ -77,7 +77,7 @@ func (d *door) place(dir string, n int) string {
 func (w *world) openDoor(d *door, dir string) (err error) {
 	d.listener, err = w.net.Listen(context.Background(), d.place(dir, len(w.doors)),
 		func() actor.Actor { return &node{w: w, door: d} },
-		actor.ListenConfig{Conn: d.cfg, Socket: d.socket, Network: d.network})
+		actor.ListenConfig{Conn: d.cfg, Socket: d.socket, Network: d.network, Blocking: w.set.blocking})
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func TestSwarm(t *testing.T) {
 // TestEveryKindAlone runs each nuisance at every end of every connection, so that none hides behind another.
 func TestEveryKindAlone(t *testing.T) {
 	for _, args := range []string{
-		"-net tcp", "-net unix", "-witness 1", "-layers 1 -witness 0", "-layers 1 -fault 1", "-write 1", "-panic 1", "-abort 1",
+		"-portable", "-blocking", "-portable -blocking", "-net tcp", "-net unix", "-witness 1", "-layers 1 -witness 0", "-layers 1 -fault 1", "-write 1", "-panic 1", "-abort 1",
 		"-stop 1", "-close 1", "-half 1", "-cut 1", "-fail 1", "-slow 1", "-pause 1 -yield 1", "-idle 1", "-hasty 1",
 		"-early 1", "-adopt 1 -witness 0", "-oversize 1", "-loops 1 -conns 1", "-sizes 1", "-sizes 1000000 -sends 2",
 	} {

@@ -20,6 +20,9 @@ type node struct {
 // wake is what an actor is told behind a Pause from outside: somebody must end it.
 type wake struct{}
 
+// howAreYou asks for a description, of a connection that hangs.
+type howAreYou struct{}
+
 // call makes one callback: checked, and with a panic behind it now and then.
 func (n *node) call(name string, f func(s *side)) {
 	s := n.s
@@ -39,6 +42,8 @@ func (n *node) Receive(ctx proto.Context) {
 		n.s.maybePanic()
 	case *proto.Stopped:
 		n.s.gone(n.Conn())
+	case *howAreYou:
+		ctx.Respond(n.s.describe(n.Conn()))
 	case *wake:
 		if n.s.after(n.Conn(), upTo(n.s.rng, n.s.plan.rest), n.s.resume) == 0 {
 			n.s.resume(n.Conn())

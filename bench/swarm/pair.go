@@ -42,6 +42,7 @@ type ending struct {
 	expands  bool // a layer makes more of the bytes
 	stats    conn.Stats
 	hasStats bool
+	portable bool // its loop is on package net
 	panicked bool // it did, at least once
 	plan     plan
 
@@ -189,7 +190,8 @@ func compare(from, to *ending) (problems []string) {
 	if got > from.own {
 		bad("%d bytes of sends arrived, %d were accepted", got, from.own)
 	}
-	if from.hasStats && to.hasStats && to.stats.BytesRead > from.stats.BytesWritten {
+	unsure := from.portable && !from.orderly() // it does not know what became of its last Write
+	if from.hasStats && to.hasStats && to.stats.BytesRead > from.stats.BytesWritten && !unsure {
 		bad("%d bytes were read, %d written", to.stats.BytesRead, from.stats.BytesWritten)
 	}
 	if r.count[fromAcked] > from.acks.asked {

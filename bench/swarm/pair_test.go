@@ -38,6 +38,9 @@ func TestJudgeAcceptsWhatAgrees(t *testing.T) {
 		"layer": func(e *[2]*ending) {
 			e[0].err, e[0].may = because(conn.CauseLayer, new(interceptor.FaultError)), mayLayer
 		},
+		"in flight": func(e *[2]*ending) {
+			e[0].err, e[0].may, e[0].portable, e[1].stats.BytesRead = because(conn.CauseAbort, nil), mayAbort, true, 201
+		},
 		"hasty":   func(e *[2]*ending) { e[0].err, e[0].may = because(conn.CauseTimeout, nil), mayTimeout },
 		"dropped": func(e *[2]*ending) { e[1].dropped, e[1].received.own = true, 50 },
 		"broken off": func(e *[2]*ending) {
@@ -82,6 +85,7 @@ func TestJudgeFindsEveryDisagreement(t *testing.T) {
 		"a quiet one is lost":   {func(_, b *ending) { b.received.count[fromQuiet] = 0 }, "0 Writes without Ack arrived"},
 		"no answer":             {func(a, _ *ending) { a.acks.refused = 0 }, "3 Writes with Ack, but 2 written, 0 failed"},
 		"wire bytes are lost":   {func(_, b *ending) { b.stats.BytesRead = 199 }, "199 bytes were read, 200 written"},
+		"made, on a port":       {func(a, b *ending) { a.portable = true; b.stats.BytesRead = 201 }, "201 bytes were read, 200 written"},
 		"wire bytes are made":   {func(_, b *ending) { b.stats.BytesRead = 201 }, "201 bytes were read, 200 written"},
 		"a reset from nowhere":  {func(a, _ *ending) { a.err = because(conn.CauseRead) }, "no reason"},
 		"a failed write":        {func(a, _ *ending) { a.err = because(conn.CauseWrite) }, "no reason"},

@@ -101,6 +101,13 @@ func (s *side) lastCallback() string {
 	return "none"
 }
 
+// describe says where the script stands.
+func (s *side) describe(c *conn.Conn) string {
+	return fmt.Sprintf("%v, %+v, config %+v, paused %v, throttled %v, eof %v, closed %v, half %v, over %v, ready %v, waiting %v, "+
+		"%d chunks and %d pieces left, %d timers, %d outcomes due, plan %+v", c.State(), c.Stats(), *s.cfg, s.told.paused, s.told.throttled, s.told.eof,
+		s.told.closed, s.told.halfDone, s.over, s.ready, s.waiting, s.left, len(s.tail), len(s.timers), len(s.told.open), s.plan)
+}
+
 // join says which connection this is.
 func (s *side) join(p *pair) {
 	set := s.w.set
@@ -354,7 +361,7 @@ func (s *side) ending(c *conn.Conn) *ending {
 	e := &ending{
 		who: "galago", at: time.Now(), err: s.told.endErr, failed: s.told.failed, may: s.may,
 		framing: s.framing, expands: s.told.expands, stats: c.Stats(), hasStats: true,
-		panicked: s.panicked, plan: s.plan, own: s.told.bytes, partial: s.partial || s.halfway(), sends: s.told.accepted, received: s.in,
+		portable: s.w.set.portable, panicked: s.panicked, plan: s.plan, own: s.told.bytes, partial: s.partial || s.halfway(), sends: s.told.accepted, received: s.in,
 	}
 	paused := s.told.paused || s.exPause || s.tap != nil || s.told.breaks
 	e.dropped = s.dropped || s.broken || paused && s.closing

@@ -59,7 +59,7 @@ func newWorld(set *settings, rep *report, nextID *atomic.Uint64, dir string) (*w
 	w.sys.EventStream.Subscribe(w.deadLetter)
 	var err error
 	w.net, err = actor.New(w.sys, actor.Config{
-		Loops: set.loops, Strategy: strategy{rep}, Logger: slog.New(watcher{rep}), StallWarning: time.Minute,
+		Loops: set.loops, Portable: set.portable, Strategy: strategy{rep}, Logger: slog.New(watcher{rep}), StallWarning: time.Minute,
 	})
 	if err != nil {
 		return nil, err
@@ -144,7 +144,7 @@ func (w *world) dial(p *pair, r *rand.Rand, d *door) {
 	if d.witness != nil && happens(r, 0.5) {
 		cfg.ReadWaits = conn.On
 	}
-	to := actor.DialConfig{Conn: cfg}
+	to := actor.DialConfig{Conn: cfg, Blocking: w.set.blocking}
 	p.mu.Lock()
 	p.layered = d.layered
 	p.mu.Unlock()
@@ -344,13 +344,21 @@ func (w *world) describe(p *pair) string {
 	}
 	p.mu.Unlock()
 	w.sides.Range(func(_, value any) bool {
-		s := value.(*side)
-		if s.owner.Load() == p {
-			text += fmt.Sprintf("; last callback of the %s: %s", [2]string{"dialer", "acceptor"}[s.dir], s.lastCallback())
+		if s := value.(*side); s.owner.Load() == p {
+			text += fmt.Sprintf("; the %s, last callback %s, says: %s", [2]string{"dialer", "acceptor"}[s.dir], s.lastCallback(), w.ask(s))
 		}
 		return true
 	})
 	return text
+}
+
+// ask asks the actor of s how it is.
+func (w *world) ask(s *side) string {
+	answer, err := w.sys.Root.RequestFuture(s.pid, new(howAreYou), time.Second).Result()
+	if err != nil {
+		return err.Error()
+	}
+	return answer.(string)
 }
 
 // tempDir makes a directory for unix sockets; their paths must be short.
