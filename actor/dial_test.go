@@ -79,131 +79,143 @@ func (f resolver) LookupNetIP(ctx context.Context, _, host string) ([]netip.Addr
 }
 
 func TestDIAL1_BothEndsKnowEachOther(t *testing.T) {
-	f := start(t, actor.Config{})
-	type ends struct {
-		local, remote string
-		writeable     bool
-	}
-	look := func(into *ends) func(*probe) {
-		return func(p *probe) {
-			c := p.Conn()
-			*into = ends{c.LocalAddr().String(), c.RemoteAddr().String(), c.IsWriteable()}
+	ways(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		type ends struct {
+			local, remote string
+			writeable     bool
 		}
-	}
-	var near, far ends
-	s := f.serve(actor.ListenConfig{}, func(p *probe) { p.onConnected = look(&far) })
-	p := &probe{onConnected: look(&near)}
-	pid := f.call(s.Addr().String(), p, actor.DialConfig{})
-	p.await(t, "OnConnected")
-	q := s.next()
-	q.await(t, "OnConnected")
-	system.Root.Send(pid, new(actor.Close))
-	p.await(t, "Stopped")
-	q.await(t, "Stopped")
-	assert.Equal(t, pid, p.self)
-	assert.Equal(t, ends{near.local, s.Addr().String(), true}, near)
-	assert.Equal(t, ends{near.remote, near.local, true}, far)
-	for _, one := range []*probe{p, q} {
-		assert.NoError(t, one.err)
-		for _, what := range []string{"Started", "OnConnected", "OnClosed"} {
-			assert.Equal(t, 1, one.count(what), what)
+		look := func(into *ends) func(*probe) {
+			return func(p *probe) {
+				c := p.Conn()
+				*into = ends{c.LocalAddr().String(), c.RemoteAddr().String(), c.IsWriteable()}
+			}
 		}
-	}
-	assert.Equal(t, "Started", p.notes()[0])
-	soon(t, func() bool { return s.Len() == 0 }, "its place is free")
+		var near, far ends
+		s := f.serve(actor.ListenConfig{}, func(p *probe) { p.onConnected = look(&far) })
+		p := &probe{onConnected: look(&near)}
+		pid := f.call(s.Addr().String(), p, actor.DialConfig{})
+		p.await(t, "OnConnected")
+		q := s.next()
+		q.await(t, "OnConnected")
+		system.Root.Send(pid, new(actor.Close))
+		p.await(t, "Stopped")
+		q.await(t, "Stopped")
+		assert.Equal(t, pid, p.self)
+		assert.Equal(t, ends{near.local, s.Addr().String(), true}, near)
+		assert.Equal(t, ends{near.remote, near.local, true}, far)
+		for _, one := range []*probe{p, q} {
+			assert.NoError(t, one.err)
+			for _, what := range []string{"Started", "OnConnected", "OnClosed"} {
+				assert.Equal(t, 1, one.count(what), what)
+			}
+		}
+		assert.Equal(t, "Started", p.notes()[0])
+		soon(t, func() bool { return s.Len() == 0 }, "its place is free")
+	})
 }
 
 // The host name may have addresses of both families; the listener has one of them.
 func TestDIAL2_AHundredRoundsByHostName(t *testing.T) {
-	const rounds = 100
-	f := start(t, actor.Config{})
-	split := conn.Config{Split: fixed(4)}
-	send := func(p *probe, s string) {
-		_, err := p.Conn().Send([]byte(s))
-		assert.NoError(t, err)
-	}
-	s := f.serve(actor.ListenConfig{Conn: split}, func(p *probe) {
-		p.onReceived = func(p *probe, _ []byte) error { send(p, "Pong"); return nil }
-	})
-	_, port, err := net.SplitHostPort(s.Addr().String())
-	require.NoError(t, err)
-	p := &probe{onConnected: func(p *probe) { send(p, "Ping") }}
-	p.onReceived = func(p *probe, _ []byte) error {
-		if p.received < 4*rounds {
-			send(p, "Ping")
+	ways(t, func(t *testing.T, w way) {
+		const rounds = 100
+		f := w.start(t, actor.Config{})
+		split := conn.Config{Split: fixed(4)}
+		send := func(p *probe, s string) {
+			_, err := p.Conn().Send([]byte(s))
+			assert.NoError(t, err)
 		}
-		return nil
-	}
-	f.call(net.JoinHostPort("localhost", port), p, actor.DialConfig{Conn: split})
-	q := s.next()
-	p.awaitN(t, rounds, "OnReceived Pong", slow)
-	stays(t, func() bool { return p.count("OnReceived") == rounds && q.count("OnReceived") == rounds }, "each frame once")
-	assert.Equal(t, rounds, q.count("OnReceived Ping"))
+		s := f.serve(actor.ListenConfig{Conn: split}, func(p *probe) {
+			p.onReceived = func(p *probe, _ []byte) error { send(p, "Pong"); return nil }
+		})
+		_, port, err := net.SplitHostPort(s.Addr().String())
+		require.NoError(t, err)
+		p := &probe{onConnected: func(p *probe) { send(p, "Ping") }}
+		p.onReceived = func(p *probe, _ []byte) error {
+			if p.received < 4*rounds {
+				send(p, "Ping")
+			}
+			return nil
+		}
+		f.call(net.JoinHostPort("localhost", port), p, actor.DialConfig{Conn: split})
+		q := s.next()
+		p.awaitN(t, rounds, "OnReceived Pong", slow)
+		stays(t, func() bool { return p.count("OnReceived") == rounds && q.count("OnReceived") == rounds }, "each frame once")
+		assert.Equal(t, rounds, q.count("OnReceived Ping"))
+	})
 }
 
 func TestDIAL4_NobodyListens(t *testing.T) {
-	f := start(t, actor.Config{})
-	addr := deadAddr(t)
-	before := descriptors()
-	p := new(probe)
-	f.call(addr, p, actor.DialConfig{})
-	failed := p.connectError(t)
-	assert.Equal(t, conn.StageDial, failed.Stage)
-	assert.ErrorIs(t, failed, syscall.ECONNREFUSED)
-	assert.ErrorContains(t, failed, addr)
-	assert.Equal(t, before, descriptors())
+	waysInTurn(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		addr := deadAddr(t)
+		before := descriptors()
+		p := new(probe)
+		f.call(addr, p, actor.DialConfig{})
+		failed := p.connectError(t)
+		assert.Equal(t, conn.StageDial, failed.Stage)
+		assert.ErrorIs(t, failed, syscall.ECONNREFUSED)
+		assert.ErrorContains(t, failed, addr)
+		assert.Equal(t, before, descriptors())
+	})
 }
 
 func TestDIAL5_ANameWithoutAddress(t *testing.T) {
-	f := start(t, actor.Config{})
-	unknown := &net.DNSError{Err: "no such host", Name: "nobody.invalid", IsNotFound: true}
-	f.SetResolver(resolver(func(context.Context, string) ([]netip.Addr, error) { return nil, unknown }))
-	var sockets atomic.Int32
-	cfg := actor.DialConfig{}
-	cfg.Socket.Control = func(string, string, syscall.RawConn) error { sockets.Add(1); return nil }
-	p := new(probe)
-	f.call("nobody.invalid:7669", p, cfg)
-	failed := p.connectError(t)
-	assert.Equal(t, conn.StageDNS, failed.Stage)
-	assert.ErrorIs(t, failed, unknown)
-	assert.Zero(t, sockets.Load())
+	ways(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		unknown := &net.DNSError{Err: "no such host", Name: "nobody.invalid", IsNotFound: true}
+		f.SetResolver(resolver(func(context.Context, string) ([]netip.Addr, error) { return nil, unknown }))
+		var sockets atomic.Int32
+		cfg := actor.DialConfig{}
+		cfg.Socket.Control = func(string, string, syscall.RawConn) error { sockets.Add(1); return nil }
+		p := new(probe)
+		f.call("nobody.invalid:7669", p, cfg)
+		failed := p.connectError(t)
+		assert.Equal(t, conn.StageDNS, failed.Stage)
+		assert.ErrorIs(t, failed, unknown)
+		assert.Zero(t, sockets.Load())
+	})
 }
 
 func TestDIAL7_StartTimeout(t *testing.T) {
-	for name, hangs := range map[string]bool{"silent target": false, "silent resolver": true} {
-		t.Run(name, func(t *testing.T) {
-			f := start(t, actor.Config{})
-			addr := silentAddr(t)
-			if hangs {
-				addr = "slow.example:7669"
-				f.SetResolver(resolver(func(ctx context.Context, _ string) ([]netip.Addr, error) {
-					<-ctx.Done()
-					return nil, ctx.Err()
-				}))
-			}
-			before := descriptors()
-			p := new(probe)
-			began := time.Now()
-			f.call(addr, p, actor.DialConfig{Conn: conn.Config{StartTimeout: 300 * time.Millisecond}})
-			failed := p.connectError(t)
-			took := time.Since(began)
-			assert.Equal(t, conn.StageTimeout, failed.Stage)
-			assert.True(t, failed.Timeout())
-			assert.GreaterOrEqual(t, took, 300*time.Millisecond)
-			assert.LessOrEqual(t, took, time.Second)
-			assert.Equal(t, before, descriptors())
-		})
-	}
+	waysInTurn(t, func(t *testing.T, w way) {
+		for name, hangs := range map[string]bool{"silent target": false, "silent resolver": true} {
+			t.Run(name, func(t *testing.T) {
+				f := w.start(t, actor.Config{})
+				addr := silentAddr(t)
+				if hangs {
+					addr = "slow.example:7669"
+					f.SetResolver(resolver(func(ctx context.Context, _ string) ([]netip.Addr, error) {
+						<-ctx.Done()
+						return nil, ctx.Err()
+					}))
+				}
+				before := descriptors()
+				p := new(probe)
+				began := time.Now()
+				f.call(addr, p, actor.DialConfig{Conn: conn.Config{StartTimeout: 300 * time.Millisecond}})
+				failed := p.connectError(t)
+				took := time.Since(began)
+				assert.Equal(t, conn.StageTimeout, failed.Stage)
+				assert.True(t, failed.Timeout())
+				assert.GreaterOrEqual(t, took, 300*time.Millisecond)
+				assert.LessOrEqual(t, took, time.Second)
+				assert.Equal(t, before, descriptors())
+			})
+		}
+	})
 }
 
 func TestDIAL8_TheDeadlineEndsWithReadiness(t *testing.T) {
-	f := start(t, actor.Config{})
-	s := f.serve(actor.ListenConfig{}, nil)
-	p := new(probe)
-	f.call(s.Addr().String(), p, actor.DialConfig{Conn: conn.Config{StartTimeout: 200 * time.Millisecond}})
-	p.await(t, "OnConnected")
-	assert.Never(t, func() bool { return p.count("On") > p.count("OnConnected")+p.count("OnEvent") },
-		600*time.Millisecond, 20*time.Millisecond)
+	ways(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		s := f.serve(actor.ListenConfig{}, nil)
+		p := new(probe)
+		f.call(s.Addr().String(), p, actor.DialConfig{Conn: conn.Config{StartTimeout: 200 * time.Millisecond}})
+		p.await(t, "OnConnected")
+		assert.Never(t, func() bool { return p.count("On") > p.count("OnConnected")+p.count("OnEvent") },
+			600*time.Millisecond, 20*time.Millisecond)
+	})
 }
 
 // endsInConnecting dials a silent target and does end in the first OnEvent.
@@ -230,88 +242,100 @@ func endsInConnecting(t *testing.T, f *fixture, end func(*conn.Conn)) {
 }
 
 func TestDIAL11_CloseWhileConnecting(t *testing.T) {
-	endsInConnecting(t, start(t, actor.Config{}), (*conn.Conn).Close)
+	waysInTurn(t, func(t *testing.T, w way) {
+		endsInConnecting(t, w.start(t, actor.Config{}), (*conn.Conn).Close)
+	})
 }
 
 func TestDIAL11_AbortWhileConnecting(t *testing.T) {
-	endsInConnecting(t, start(t, actor.Config{}), func(c *conn.Conn) { c.Abort(errors.New("no need any more")) })
+	waysInTurn(t, func(t *testing.T, w way) {
+		endsInConnecting(t, w.start(t, actor.Config{}), func(c *conn.Conn) { c.Abort(errors.New("no need any more")) })
+	})
 }
 
 func TestDIAL11_MessagesWhileConnecting(t *testing.T) {
-	for name, msg := range map[string]any{"Close": new(actor.Close), "Abort": new(actor.Abort)} {
-		t.Run(name, func(t *testing.T) {
-			f := start(t, actor.Config{})
-			p := new(probe)
-			pid := f.call(silentAddr(t), p, actor.DialConfig{})
-			p.await(t, "OnEvent")
-			system.Root.Send(pid, msg)
-			assert.Equal(t, conn.StageClosed, p.connectError(t).Stage)
-		})
-	}
+	ways(t, func(t *testing.T, w way) {
+		for name, msg := range map[string]any{"Close": new(actor.Close), "Abort": new(actor.Abort)} {
+			t.Run(name, func(t *testing.T) {
+				f := w.start(t, actor.Config{})
+				p := new(probe)
+				pid := f.call(silentAddr(t), p, actor.DialConfig{})
+				p.await(t, "OnEvent")
+				system.Root.Send(pid, msg)
+				assert.Equal(t, conn.StageClosed, p.connectError(t).Stage)
+			})
+		}
+	})
 }
 
 func TestDIAL12_SendWhileConnecting(t *testing.T) {
-	f := start(t, actor.Config{})
-	var early error
-	var token conn.SendToken
-	writeable := true
-	p := new(probe)
-	p.onEvent = func(p *probe, _ any) {
-		_, early = p.Conn().Send([]byte("x"))
-		writeable = p.Conn().IsWriteable()
-	}
-	p.onConnected = func(p *probe) {
-		var err error
-		token, err = p.Conn().Send([]byte("y"))
-		assert.NoError(t, err)
-	}
-	// The first address never answers, so that there is an attempt to hear of; the second one does, 250 ms later.
-	_, port, err := net.SplitHostPort(silentAddr(t))
-	require.NoError(t, err)
-	far, err := f.Listen(context.Background(), "127.0.0.2:"+port, func() actor.Actor { return new(probe) }, actor.ListenConfig{})
-	require.NoError(t, err)
-	f.SetResolver(resolver(func(context.Context, string) ([]netip.Addr, error) {
-		return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}, nil
-	}))
-	f.call("two.example:"+port, p, actor.DialConfig{})
-	p.await(t, "OnSent 1")
-	assert.Equal(t, conn.ErrNotConnected, early)
-	assert.False(t, writeable)
-	assert.Equal(t, conn.SendToken(1), token)
-	soon(t, func() bool { return far.Len() == 1 }, "the other end")
+	ways(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		var early error
+		var token conn.SendToken
+		writeable := true
+		p := new(probe)
+		p.onEvent = func(p *probe, _ any) {
+			_, early = p.Conn().Send([]byte("x"))
+			writeable = p.Conn().IsWriteable()
+		}
+		p.onConnected = func(p *probe) {
+			var err error
+			token, err = p.Conn().Send([]byte("y"))
+			assert.NoError(t, err)
+		}
+		// The first address never answers, so that there is an attempt to hear of; the second one does, 250 ms later.
+		_, port, err := net.SplitHostPort(silentAddr(t))
+		require.NoError(t, err)
+		far, err := f.Listen(context.Background(), "127.0.0.2:"+port, func() actor.Actor { return new(probe) }, actor.ListenConfig{})
+		require.NoError(t, err)
+		f.SetResolver(resolver(func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}, nil
+		}))
+		f.call("two.example:"+port, p, actor.DialConfig{})
+		p.await(t, "OnSent 1")
+		assert.Equal(t, conn.ErrNotConnected, early)
+		assert.False(t, writeable)
+		assert.Equal(t, conn.SendToken(1), token)
+		soon(t, func() bool { return far.Len() == 1 }, "the other end")
+	})
 }
 
 func TestDIAL15_TheContextEndsTheAttempt(t *testing.T) {
-	f := start(t, actor.Config{})
-	addr := silentAddr(t)
-	before := descriptors()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	p := new(probe)
-	_, err := f.Dial(ctx, addr, p, actor.DialConfig{})
-	require.NoError(t, err)
-	p.await(t, "OnEvent")
-	cancel()
-	failed := p.connectError(t)
-	assert.Equal(t, conn.StageDial, failed.Stage)
-	assert.ErrorIs(t, failed, context.Canceled)
-	assert.Equal(t, before, descriptors())
+	waysInTurn(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		addr := silentAddr(t)
+		before := descriptors()
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		p := new(probe)
+		_, err := f.Dial(ctx, addr, p, actor.DialConfig{})
+		require.NoError(t, err)
+		p.await(t, "OnEvent")
+		cancel()
+		failed := p.connectError(t)
+		assert.Equal(t, conn.StageDial, failed.Stage)
+		assert.ErrorIs(t, failed, context.Canceled)
+		assert.Equal(t, before, descriptors())
 
-	late := new(probe)
-	_, err = f.Dial(ctx, addr, late, actor.DialConfig{})
-	require.NoError(t, err)
-	assert.ErrorIs(t, late.connectError(t), context.Canceled)
+		late := new(probe)
+		_, err = f.Dial(ctx, addr, late, actor.DialConfig{})
+		require.NoError(t, err)
+		assert.ErrorIs(t, late.connectError(t), context.Canceled)
+	})
 }
 
 func TestDIAL15_TheContextEndsLater(t *testing.T) {
-	f := start(t, actor.Config{})
-	s := f.serve(actor.ListenConfig{}, nil)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	p := new(probe)
-	_, err := f.Dial(ctx, s.Addr().String(), p, actor.DialConfig{})
-	require.NoError(t, err)
-	p.await(t, "OnConnected")
-	cancel()
-	stays(t, func() bool { return p.count("OnClosed")+p.count("OnConnectFailed") == 0 }, "it lives on")
+	ways(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		s := f.serve(actor.ListenConfig{}, nil)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		p := new(probe)
+		_, err := f.Dial(ctx, s.Addr().String(), p, actor.DialConfig{})
+		require.NoError(t, err)
+		p.await(t, "OnConnected")
+		cancel()
+		stays(t, func() bool { return p.count("OnClosed")+p.count("OnConnectFailed") == 0 }, "it lives on")
+	})
 }

@@ -79,21 +79,22 @@ func (before census) wait() string {
 // A fixture is a network on the common actor system. It is shut down with the test, and nothing of it may be left.
 type fixture struct {
 	*actor.Network
+	way    way
 	t      testing.TB
 	log    *logBook
 	before census
 }
 
-func start(t testing.TB, cfg actor.Config) *fixture {
+func (w way) start(t testing.TB, cfg actor.Config) *fixture {
 	t.Helper()
-	f := &fixture{t: t, log: new(logBook), before: takeCensus()}
+	f := &fixture{way: w, t: t, log: new(logBook), before: takeCensus()}
 	if cfg.Loops == 0 {
 		cfg.Loops = 2
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(f.log, nil))
 	}
-	n, err := actor.New(system, cfg)
+	n, err := actor.New(system, w.network(cfg))
 	require.NoError(t, err)
 	f.Network = n
 	t.Cleanup(f.stop)
@@ -105,14 +106,19 @@ func (f *fixture) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), 0)
 	defer cancel()
 	_, _, _ = f.Shutdown(ctx)
+	defer func() {
+		if f.t.Failed() {
+			f.t.Logf("the network's log:\n%s", f.log)
+		}
+	}()
 	if n := f.InUse(); n != 0 {
 		f.t.Errorf("%d bytes are still lent to connections", n)
 	}
+	if f.way.together { // ways looks for leaks when all have ended
+		return
+	}
 	if leak := f.before.wait(); leak != "" {
 		f.t.Errorf("leaked: %s", leak)
-	}
-	if f.t.Failed() {
-		f.t.Logf("the network's log:\n%s", f.log)
 	}
 }
 

@@ -28,71 +28,73 @@ func timeout(t testing.TB, d time.Duration) context.Context {
 }
 
 func TestNET1_ShutdownClosesInOrder(t *testing.T) {
-	const each, size = 50, 200_000
-	f := start(t, actor.Config{})
-	var probes []*probe
-	var clients []*peer
-	var servers []*server
-	for range 2 {
-		s := f.serve(stuckConfig(), func(p *probe) {
-			p.onReceived = func(p *probe, _ []byte) error {
-				_, err := p.Conn().Send(pattern(size))
-				return err
+	ways(t, func(t *testing.T, w way) {
+		const each, size = 50, 200_000
+		f := w.start(t, actor.Config{})
+		var probes []*probe
+		var clients []*peer
+		var servers []*server
+		for range 2 {
+			s := f.serve(stuckConfig(), func(p *probe) {
+				p.onReceived = func(p *probe, _ []byte) error {
+					_, err := p.Conn().Send(pattern(size))
+					return err
+				}
+			})
+			servers = append(servers, s)
+			for i := range each {
+				c := s.dialWith(smallReader)
+				p := s.next()
+				p.await(t, "OnConnected")
+				if i%2 == 0 {
+					c.send("x")
+					p.await(t, "OnThrottled") // it is pending
+				}
+				probes, clients = append(probes, p), append(clients, c)
 			}
-		})
-		servers = append(servers, s)
-		for i := range each {
-			c := s.dialWith(smallReader)
-			p := s.next()
-			p.await(t, "OnConnected")
-			if i%2 == 0 {
-				c.send("x")
-				p.await(t, "OnThrottled") // it is pending
+		}
+		type result struct {
+			got []byte
+			err error
+		}
+		results := make(chan result, len(clients))
+		shut := make(chan struct{})
+		for _, c := range clients {
+			go func() {
+				<-shut
+				got, err := c.rest(slow)
+				_ = c.Close()
+				results <- result{got, err}
+			}()
+		}
+		began := time.Now()
+		time.AfterFunc(10*time.Millisecond, func() { close(shut) })
+		closed, aborted, err := f.Shutdown(timeout(t, 20*time.Second))
+		require.NoError(t, err)
+		assert.Equal(t, 2*each, closed)
+		assert.Zero(t, aborted)
+		assert.Less(t, time.Since(began), 15*time.Second)
+		full := 0
+		for range clients {
+			r := <-results
+			assert.NoError(t, r.err)
+			if len(r.got) > 0 {
+				full++
+				assert.Equal(t, pattern(size), r.got)
 			}
-			probes, clients = append(probes, p), append(clients, c)
 		}
-	}
-	type result struct {
-		got []byte
-		err error
-	}
-	results := make(chan result, len(clients))
-	shut := make(chan struct{})
-	for _, c := range clients {
-		go func() {
-			<-shut
-			got, err := c.rest(slow)
-			_ = c.Close()
-			results <- result{got, err}
-		}()
-	}
-	began := time.Now()
-	time.AfterFunc(10*time.Millisecond, func() { close(shut) })
-	closed, aborted, err := f.Shutdown(timeout(t, 20*time.Second))
-	require.NoError(t, err)
-	assert.Equal(t, 2*each, closed)
-	assert.Zero(t, aborted)
-	assert.Less(t, time.Since(began), 15*time.Second)
-	full := 0
-	for range clients {
-		r := <-results
-		assert.NoError(t, r.err)
-		if len(r.got) > 0 {
-			full++
-			assert.Equal(t, pattern(size), r.got)
+		assert.Equal(t, each, full)
+		for i, p := range probes {
+			assert.NoError(t, p.err)
+			assert.Equal(t, 1, p.count("OnClosed"))
+			assert.Equal(t, 1-i%2, p.count("OnSent"))
 		}
-	}
-	assert.Equal(t, each, full)
-	for i, p := range probes {
-		assert.NoError(t, p.err)
-		assert.Equal(t, 1, p.count("OnClosed"))
-		assert.Equal(t, 1-i%2, p.count("OnSent"))
-	}
-	for _, s := range servers {
-		_, err := net.Dial("tcp", s.Addr().String())
-		assert.ErrorIs(t, err, syscall.ECONNREFUSED)
-		assert.Zero(t, s.Len())
-	}
+		for _, s := range servers {
+			_, err := net.Dial("tcp", s.Addr().String())
+			assert.ErrorIs(t, err, syscall.ECONNREFUSED)
+			assert.Zero(t, s.Len())
+		}
+	})
 }
 
 // stuckAndOthers opens 10 connections with 256,000 bytes pending to clients that never read, and 90 to clients that
@@ -125,246 +127,260 @@ func stuckAndOthers(t *testing.T, f *fixture, cfg actor.ListenConfig) (stuck []*
 }
 
 func TestNET2_ShutdownAbortsWhatIsLeft(t *testing.T) {
-	for name, c := range map[string]struct {
-		closeTimeout, patience time.Duration
-		least, most            time.Duration
-		closed, aborted        int
-		err                    error
-	}{
-		"ctx ends":          {30 * time.Second, time.Second, time.Second, 1500 * time.Millisecond, 90, 10, context.DeadlineExceeded},
-		"CloseTimeout ends": {300 * time.Millisecond, 30 * time.Second, 300 * time.Millisecond, time.Second, 90, 10, nil},
-		"ctx has ended":     {30 * time.Second, -time.Second, 0, 500 * time.Millisecond, 0, 100, context.DeadlineExceeded},
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := start(t, actor.Config{})
-			cfg := stuckConfig()
-			cfg.Conn.CloseTimeout = c.closeTimeout
-			stuck, left := stuckAndOthers(t, f, cfg)
-			began := time.Now()
-			closed, aborted, err := f.Shutdown(timeout(t, c.patience))
-			took := time.Since(began)
-			assert.ErrorIs(t, err, c.err)
-			assert.Equal(t, c.closed, closed)
-			assert.Equal(t, c.aborted, aborted)
-			assert.GreaterOrEqual(t, took, c.least)
-			assert.LessOrEqual(t, took, c.most)
-			for _, p := range stuck {
-				assert.Equal(t, []string{"OnSendFailed 1", "OnClosed", "Stopping", "Stopped"}, p.notes()[len(p.notes())-4:])
-				var failed *conn.CloseError
-				if assert.ErrorAs(t, p.err, &failed) && c.err != nil {
-					assert.ErrorIs(t, p.err, net.ErrClosed)
+	waysInTurn(t, func(t *testing.T, w way) {
+		for name, c := range map[string]struct {
+			closeTimeout, patience time.Duration
+			least, most            time.Duration
+			closed, aborted        int
+			err                    error
+		}{
+			"ctx ends":          {30 * time.Second, time.Second, time.Second, 1500 * time.Millisecond, 90, 10, context.DeadlineExceeded},
+			"CloseTimeout ends": {300 * time.Millisecond, 30 * time.Second, 300 * time.Millisecond, time.Second, 90, 10, nil},
+			"ctx has ended":     {30 * time.Second, -time.Second, 0, 500 * time.Millisecond, 0, 100, context.DeadlineExceeded},
+		} {
+			t.Run(name, func(t *testing.T) {
+				f := w.start(t, actor.Config{})
+				cfg := stuckConfig()
+				cfg.Conn.CloseTimeout = c.closeTimeout
+				stuck, left := stuckAndOthers(t, f, cfg)
+				began := time.Now()
+				closed, aborted, err := f.Shutdown(timeout(t, c.patience))
+				took := time.Since(began)
+				assert.ErrorIs(t, err, c.err)
+				assert.Equal(t, c.closed, closed)
+				assert.Equal(t, c.aborted, aborted)
+				assert.GreaterOrEqual(t, took, c.least)
+				assert.LessOrEqual(t, took, c.most)
+				for _, p := range stuck {
+					assert.Equal(t, []string{"OnSendFailed 1", "OnClosed", "Stopping", "Stopped"}, p.notes()[len(p.notes())-4:])
+					var failed *conn.CloseError
+					if assert.ErrorAs(t, p.err, &failed) && c.err != nil {
+						assert.ErrorIs(t, p.err, net.ErrClosed)
+					}
 				}
-			}
-			left.Wait()
-		})
-	}
+				left.Wait()
+			})
+		}
+	})
 }
 
 func TestNET3_ShutdownInAHandshake(t *testing.T) {
-	f := start(t, actor.Config{})
-	cfg := actor.ListenConfig{}
-	cfg.Conn.Layers = []interceptor.Factory{func() interceptor.Interceptor { return silent{} }}
-	starting := f.serve(cfg, nil)
-	open := f.serve(actor.ListenConfig{}, nil)
-	var inHandshake, connected []*probe
-	for range 5 {
-		starting.dial()
-		p := starting.next()
-		p.await(t, "Started")
-		inHandshake = append(inHandshake, p)
-		c, p := open.open()
-		connected = append(connected, p)
-		go func() {
-			_, _ = c.rest(slow)
-			_ = c.Close()
-		}()
-	}
-	closed, aborted, err := f.Shutdown(timeout(t, patience))
-	require.NoError(t, err)
-	assert.Equal(t, 10, closed)
-	assert.Zero(t, aborted)
-	for _, p := range inHandshake {
-		assert.Equal(t, []string{"Started", "OnConnectFailed", "Stopping", "Stopped"}, p.notes())
-		var failed *conn.ConnectError
-		require.ErrorAs(t, p.err, &failed)
-		assert.Equal(t, conn.StageClosed, failed.Stage)
-	}
-	for _, p := range connected {
-		assert.Equal(t, 1, p.count("OnClosed"))
-		assert.NoError(t, p.err)
-	}
+	ways(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		cfg := actor.ListenConfig{}
+		cfg.Conn.Layers = []interceptor.Factory{func() interceptor.Interceptor { return silent{} }}
+		starting := f.serve(cfg, nil)
+		open := f.serve(actor.ListenConfig{}, nil)
+		var inHandshake, connected []*probe
+		for range 5 {
+			starting.dial()
+			p := starting.next()
+			p.await(t, "Started")
+			inHandshake = append(inHandshake, p)
+			c, p := open.open()
+			connected = append(connected, p)
+			go func() {
+				_, _ = c.rest(slow)
+				_ = c.Close()
+			}()
+		}
+		closed, aborted, err := f.Shutdown(timeout(t, patience))
+		require.NoError(t, err)
+		assert.Equal(t, 10, closed)
+		assert.Zero(t, aborted)
+		for _, p := range inHandshake {
+			assert.Equal(t, []string{"Started", "OnConnectFailed", "Stopping", "Stopped"}, p.notes())
+			var failed *conn.ConnectError
+			require.ErrorAs(t, p.err, &failed)
+			assert.Equal(t, conn.StageClosed, failed.Stage)
+		}
+		for _, p := range connected {
+			assert.Equal(t, 1, p.count("OnClosed"))
+			assert.NoError(t, p.err)
+		}
+	})
 }
 
 func TestNET3_AbortInAHandshake(t *testing.T) {
-	f := start(t, actor.Config{})
-	cfg := actor.ListenConfig{}
-	cfg.Conn.Layers = []interceptor.Factory{func() interceptor.Interceptor { return silent{} }}
-	s := f.serve(cfg, nil)
-	c := s.dial()
-	p := s.next()
-	p.await(t, "Started")
-	closed, aborted, err := f.Shutdown(timeout(t, -1))
-	assert.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.Zero(t, closed)
-	assert.Equal(t, 1, aborted)
-	assert.ErrorIs(t, p.err, net.ErrClosed)
-	c.expectReset()
+	ways(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		cfg := actor.ListenConfig{}
+		cfg.Conn.Layers = []interceptor.Factory{func() interceptor.Interceptor { return silent{} }}
+		s := f.serve(cfg, nil)
+		c := s.dial()
+		p := s.next()
+		p.await(t, "Started")
+		closed, aborted, err := f.Shutdown(timeout(t, -1))
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Zero(t, closed)
+		assert.Equal(t, 1, aborted)
+		assert.ErrorIs(t, p.err, net.ErrClosed)
+		c.expectReset()
+	})
 }
 
 func TestNET4_ShutdownTwiceAndAtOnce(t *testing.T) {
-	f := start(t, actor.Config{})
-	s := f.serve(actor.ListenConfig{}, nil)
-	for range 10 {
-		c, _ := s.open()
-		go func() {
-			_, _ = c.rest(slow)
-			_ = c.Close()
-		}()
-	}
-	var running sync.WaitGroup
-	for range 4 {
-		running.Go(func() {
-			closed, aborted, err := f.Shutdown(timeout(t, patience))
-			assert.NoError(t, err)
-			assert.Equal(t, 10, closed)
-			assert.Zero(t, aborted)
-			assert.Zero(t, s.Len(), "all is closed when it returns")
-		})
-	}
-	running.Wait()
-	closed, aborted, err := f.Shutdown(timeout(t, -1))
-	assert.NoError(t, err, "nothing was left when ctx ended")
-	assert.Equal(t, 10, closed)
-	assert.Zero(t, aborted)
-	_, err = f.Listen(t.Context(), "127.0.0.1:0", func() actor.Actor { return new(probe) }, actor.ListenConfig{})
-	assert.ErrorIs(t, err, net.ErrClosed)
+	ways(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		s := f.serve(actor.ListenConfig{}, nil)
+		for range 10 {
+			c, _ := s.open()
+			go func() {
+				_, _ = c.rest(slow)
+				_ = c.Close()
+			}()
+		}
+		var running sync.WaitGroup
+		for range 4 {
+			running.Go(func() {
+				closed, aborted, err := f.Shutdown(timeout(t, patience))
+				assert.NoError(t, err)
+				assert.Equal(t, 10, closed)
+				assert.Zero(t, aborted)
+				assert.Zero(t, s.Len(), "all is closed when it returns")
+			})
+		}
+		running.Wait()
+		closed, aborted, err := f.Shutdown(timeout(t, -1))
+		assert.NoError(t, err, "nothing was left when ctx ended")
+		assert.Equal(t, 10, closed)
+		assert.Zero(t, aborted)
+		_, err = f.Listen(t.Context(), "127.0.0.1:0", func() actor.Actor { return new(probe) }, actor.ListenConfig{})
+		assert.ErrorIs(t, err, net.ErrClosed)
+	})
 }
 
 func TestNET4_PatienceOfTheSecondCallEnds(t *testing.T) {
-	f := start(t, actor.Config{})
-	c, p := f.serve(stuckConfig(), nil).open()
-	_ = c // it never ends by itself
-	first := make(chan error)
-	go func() {
-		_, _, err := f.Shutdown(context.Background())
-		first <- err
-	}()
-	soon(t, func() bool { // the first call is at work
-		_, err := f.Listen(t.Context(), "127.0.0.1:0", func() actor.Actor { return new(probe) }, actor.ListenConfig{})
-		return err != nil
-	}, "it is being shut down")
-	_, aborted, err := f.Shutdown(timeout(t, -1))
-	assert.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.Equal(t, 1, aborted)
-	assert.NoError(t, <-first)
-	assert.Error(t, p.err)
+	ways(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		c, p := f.serve(stuckConfig(), nil).open()
+		_ = c // it never ends by itself
+		first := make(chan error)
+		go func() {
+			_, _, err := f.Shutdown(context.Background())
+			first <- err
+		}()
+		soon(t, func() bool { // the first call is at work
+			_, err := f.Listen(t.Context(), "127.0.0.1:0", func() actor.Actor { return new(probe) }, actor.ListenConfig{})
+			return err != nil
+		}, "it is being shut down")
+		_, aborted, err := f.Shutdown(timeout(t, -1))
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, 1, aborted)
+		assert.NoError(t, <-first)
+		assert.Error(t, p.err)
+	})
 }
 
 func TestNET5_NothingIsLeft(t *testing.T) {
-	before := takeCensus()
-	other := system.Root.Spawn(proto.PropsFromFunc(func(ctx proto.Context) {
-		if ctx.Message() == "ping" {
-			ctx.Respond("pong")
+	waysInTurn(t, func(t *testing.T, w way) {
+		before := takeCensus()
+		other := system.Root.Spawn(proto.PropsFromFunc(func(ctx proto.Context) {
+			if ctx.Message() == "ping" {
+				ctx.Respond("pong")
+			}
+		}))
+		defer system.Root.Stop(other)
+		addr := "127.0.0.1:0"
+		for range 3 {
+			n, err := actor.New(system, w.network(actor.Config{}))
+			require.NoError(t, err)
+			var made []*probe
+			ln, err := n.Listen(t.Context(), addr, func() actor.Actor {
+				p := new(probe)
+				made = append(made, p)
+				return p
+			}, w.listen(actor.ListenConfig{}))
+			require.NoError(t, err, "a new network can listen on the same port at once")
+			addr = ln.Addr().String()
+			c := (&server{Listener: ln, t: t}).dial()
+			soon(t, func() bool { return ln.Len() == 1 }, "it is accepted")
+			fastAbort(t, n)
+			c.reset()
+			assert.Empty(t, before.wait(), "no goroutine and no descriptor is left")
+			require.Len(t, made, 1)
+			parents, known := system.ProcessRegistry.Get(system.NewLocalPID("galago"))
+			assert.False(t, known, "%v", parents)
+			answer, err := system.Root.RequestFuture(other, "ping", patience).Result()
+			require.NoError(t, err)
+			assert.Equal(t, "pong", answer, "other actors of the system live on")
 		}
-	}))
-	defer system.Root.Stop(other)
-	addr := "127.0.0.1:0"
-	for range 3 {
-		n, err := actor.New(system, actor.Config{})
-		require.NoError(t, err)
-		var made []*probe
-		ln, err := n.Listen(t.Context(), addr, func() actor.Actor {
-			p := new(probe)
-			made = append(made, p)
-			return p
-		}, actor.ListenConfig{})
-		require.NoError(t, err, "a new network can listen on the same port at once")
-		addr = ln.Addr().String()
-		c := (&server{Listener: ln, t: t}).dial()
-		soon(t, func() bool { return ln.Len() == 1 }, "it is accepted")
-		fastAbort(t, n)
-		c.reset()
-		assert.Empty(t, before.wait(), "no goroutine and no descriptor is left")
-		require.Len(t, made, 1)
-		parents, known := system.ProcessRegistry.Get(system.NewLocalPID("galago"))
-		assert.False(t, known, "%v", parents)
-		answer, err := system.Root.RequestFuture(other, "ping", patience).Result()
-		require.NoError(t, err)
-		assert.Equal(t, "pong", answer, "other actors of the system live on")
-	}
+	})
 }
 
 func TestNET6_ShutdownUnderLoad(t *testing.T) {
-	f := start(t, actor.Config{})
-	var after atomic.Int64
-	var shut atomic.Bool
-	s := f.serve(actor.ListenConfig{}, func(p *probe) {
-		echoes(p)
-		p.quiet = true
-		p.onClosed = func(*probe, error) {
-			if shut.Load() {
-				after.Add(1)
+	waysInTurn(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		var after atomic.Int64
+		var shut atomic.Bool
+		s := f.serve(actor.ListenConfig{}, func(p *probe) {
+			echoes(p)
+			p.quiet = true
+			p.onClosed = func(*probe, error) {
+				if shut.Load() {
+					after.Add(1)
+				}
 			}
-		}
-		p.onFailed = p.onClosed
-	})
-	addr := s.Addr().String()
-	var running sync.WaitGroup
-	var rounds atomic.Int64
-	stop := make(chan struct{})
-	client := func() (refused bool) {
-		nc, err := net.DialTimeout("tcp", addr, patience)
-		if err != nil {
-			return true
-		}
-		defer nc.Close()
-		assert.NoError(t, nc.SetDeadline(time.Now().Add(patience)))
-		if _, err := io.WriteString(nc, "ping"); err != nil {
+			p.onFailed = p.onClosed
+		})
+		addr := s.Addr().String()
+		var running sync.WaitGroup
+		var rounds atomic.Int64
+		stop := make(chan struct{})
+		client := func() (refused bool) {
+			nc, err := net.DialTimeout("tcp", addr, patience)
+			if err != nil {
+				return true
+			}
+			defer nc.Close()
+			assert.NoError(t, nc.SetDeadline(time.Now().Add(patience)))
+			if _, err := io.WriteString(nc, "ping"); err != nil {
+				return false
+			}
+			buf, err := io.ReadAll(io.LimitReader(nc, 4))
+			if err == nil && len(buf) > 0 {
+				assert.Equal(t, "ping", string(buf), "a whole answer or none")
+				rounds.Add(1)
+			}
+			assert.NotErrorIs(t, err, context.DeadlineExceeded)
+			var slow net.Error
+			assert.False(t, err != nil && asNetError(err, &slow) && slow.Timeout(), "a client hangs")
 			return false
 		}
-		buf, err := io.ReadAll(io.LimitReader(nc, 4))
-		if err == nil && len(buf) > 0 {
-			assert.Equal(t, "ping", string(buf), "a whole answer or none")
-			rounds.Add(1)
+		for range 8 {
+			running.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					if client() {
+						return
+					}
+				}
+			})
 		}
-		assert.NotErrorIs(t, err, context.DeadlineExceeded)
-		var slow net.Error
-		assert.False(t, err != nil && asNetError(err, &slow) && slow.Timeout(), "a client hangs")
-		return false
-	}
-	for range 8 {
-		running.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if client() {
-					return
-				}
-			}
-		})
-	}
-	soon(t, func() bool { return rounds.Load() > 500 }, "clients come and go")
-	shut.Store(true)
-	closed, aborted, err := f.Shutdown(timeout(t, patience))
-	require.NoError(t, err)
-	done := make(chan struct{})
-	go func() {
-		running.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(time.Second):
-		close(stop)
-		assert.Fail(t, "clients hang for longer than 1 s")
-		<-done
-	}
-	// A connection may end between the flag and the call, so the handlers may have counted some more.
-	assert.GreaterOrEqual(t, after.Load(), int64(closed+aborted))
-	assert.Less(t, after.Load()-int64(closed+aborted), int64(8))
+		soon(t, func() bool { return rounds.Load() > 500 }, "clients come and go")
+		shut.Store(true)
+		closed, aborted, err := f.Shutdown(timeout(t, patience))
+		require.NoError(t, err)
+		done := make(chan struct{})
+		go func() {
+			running.Wait()
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-time.After(time.Second):
+			close(stop)
+			assert.Fail(t, "clients hang for longer than 1 s")
+			<-done
+		}
+		// A connection may end between the flag and the call, so the handlers may have counted some more.
+		assert.GreaterOrEqual(t, after.Load(), int64(closed+aborted))
+		assert.Less(t, after.Load()-int64(closed+aborted), int64(8))
+	})
 }
 
 func asNetError(err error, target *net.Error) bool {
@@ -373,126 +389,17 @@ func asNetError(err error, target *net.Error) bool {
 	return ok
 }
 
-func TestShutdownAnswersTheMailThatIsLeft(t *testing.T) {
-	const queued = 50_000
-	f := start(t, actor.Config{Loops: 1})
-	asker := new(counter)
-	asker.pid, _ = system.ProcessRegistry.Add(asker, "counter"+system.ProcessRegistry.NextId())
-	defer system.ProcessRegistry.Remove(asker.pid)
-	blocked, release := make(chan struct{}), make(chan struct{})
-	s := f.serve(actor.ListenConfig{}, func(p *probe) {
-		p.receive = func(_ *probe, ctx proto.Context) {
-			if ctx.Message() == "block" {
-				close(blocked)
-				<-release
-			}
-		}
-	})
-	_, p := s.open()
-	system.Root.Send(p.self, "block")
-	<-blocked
-	write := &actor.Write{Data: []byte("x"), Ack: 1}
-	for range queued {
-		system.Root.RequestWithCustomSender(p.self, write, asker.pid)
-	}
-	time.AfterFunc(10*time.Millisecond, func() { close(release) })
-	_, aborted, err := f.Shutdown(timeout(t, -1))
-	assert.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.Equal(t, 1, aborted)
-	// The actor may have handled some between its release and the stop.
-	assert.EqualValues(t, queued, asker.written.Load()+asker.failed.Load())
-	assert.Greater(t, asker.failed.Load(), int64(queued/2))
-}
-
-// A counter is a process that counts the answers to Writes.
-type counter struct {
-	pid             *proto.PID
-	written, failed atomic.Int64
-}
-
-func (c *counter) SendUserMessage(_ *proto.PID, msg any) {
-	switch msg.(type) {
-	case *actor.Written:
-		c.written.Add(1)
-	case *actor.WriteFailed:
-		c.failed.Add(1)
-	}
-}
-func (c *counter) SendSystemMessage(*proto.PID, any) {}
-func (c *counter) Stop(*proto.PID)                   {}
-
-func TestShutdownRefusesAClientOnItsWay(t *testing.T) {
-	f := start(t, actor.Config{})
-	making, release := make(chan struct{}), make(chan struct{})
-	s := f.serve(actor.ListenConfig{}, func(*probe) {
-		close(making)
-		<-release
-	})
-	c := s.dial()
-	<-making
-	shut := make(chan error, 1)
-	go func() {
-		closed, aborted, err := f.Shutdown(timeout(t, patience))
-		assert.Zero(t, closed+aborted)
-		shut <- err
-	}()
-	soon(t, f.Ending, "no new connections are wanted")
-	close(release)
-	require.NoError(t, <-shut)
-	assert.Empty(t, s.next().notes(), "there was no actor")
-	c.expectEnd()
-}
-
 func TestNET4_ListenWhileShuttingDown(t *testing.T) {
-	f := start(t, actor.Config{})
-	before := descriptors()
-	cfg := actor.ListenConfig{}
-	cfg.Socket.Control = func(string, string, syscall.RawConn) error { // in the middle of Listen
-		_, _, err := f.Shutdown(timeout(t, patience))
-		return err
-	}
-	_, err := f.Listen(t.Context(), "127.0.0.1:0", func() actor.Actor { return new(probe) }, cfg)
-	assert.ErrorIs(t, err, net.ErrClosed)
-	assert.Less(t, descriptors(), before, "no port is open, and no loop")
-}
-
-// TestShutdownOfABlockedLoop shows that Shutdown does not wait for ever for a callback that does not return.
-func TestShutdownOfABlockedLoop(t *testing.T) {
-	block := func(blocked, release chan struct{}) {
-		close(blocked)
-		<-release
-	}
-	t.Run("OnReceived", func(t *testing.T) {
-		blocked, release := make(chan struct{}), make(chan struct{})
-		f := start(t, actor.Config{Loops: 1})
-		f.SetGrace(100 * time.Millisecond)
-		s := f.serve(actor.ListenConfig{}, func(p *probe) {
-			p.onReceived = func(*probe, []byte) error { block(blocked, release); return nil }
-		})
-		c, _ := s.open()
-		c.send("x")
-		<-blocked
-		_, _, err := f.Shutdown(timeout(t, -1))
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.ErrorContains(t, err, "1 connections did not end")
-		close(release)
-		closed, aborted, err := f.Shutdown(timeout(t, patience))
-		require.NoError(t, err, "a second call goes on")
-		assert.Equal(t, 1, closed+aborted)
-	})
-	t.Run("newActor", func(t *testing.T) {
-		blocked, release := make(chan struct{}), make(chan struct{})
-		f := start(t, actor.Config{Loops: 1})
-		f.SetGrace(100 * time.Millisecond)
-		s := f.serve(actor.ListenConfig{}, func(*probe) { block(blocked, release) })
-		c := s.dial()
-		<-blocked
-		_, _, err := f.Shutdown(timeout(t, -1))
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.ErrorContains(t, err, "newActor blocks it")
-		close(release)
-		_, _, err = f.Shutdown(timeout(t, patience))
-		require.NoError(t, err)
-		c.expectEnd()
+	waysInTurn(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		before := descriptors()
+		cfg := actor.ListenConfig{}
+		cfg.Socket.Control = func(string, string, syscall.RawConn) error { // in the middle of Listen
+			_, _, err := f.Shutdown(timeout(t, patience))
+			return err
+		}
+		_, err := f.Listen(t.Context(), "127.0.0.1:0", func() actor.Actor { return new(probe) }, cfg)
+		assert.ErrorIs(t, err, net.ErrClosed)
+		assert.Less(t, descriptors(), before, "no port is open, and no loop")
 	})
 }

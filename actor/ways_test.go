@@ -1,0 +1,71 @@
+//go:build linux
+
+package actor_test
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+
+	proto "github.com/asynkron/protoactor-go/actor"
+
+	"github.com/galago-go/galago/actor"
+)
+
+// A way is one of those in which connections may run: what they promise is the same in each. A scenario on real sockets
+// is a test that runs in every way.
+type way struct {
+	name     string
+	together bool // other ways run at the same time: nothing that belongs to the whole process may be counted
+}
+
+var everyWay = []way{
+	{name: "epoll/loop"},
+}
+
+// ways runs a scenario in every way at once, since most scenarios wait most of the time. What they leak shows when all
+// have ended.
+func ways(t *testing.T, f func(t *testing.T, w way)) {
+	t.Helper()
+	before := takeCensus()
+	var running sync.WaitGroup
+	for _, w := range everyWay {
+		w.together = true
+		running.Go(func() { t.Run(w.name, func(t *testing.T) { f(t, w) }) })
+	}
+	running.Wait()
+	if leak := before.wait(); leak != "" {
+		t.Errorf("leaked: %s", leak)
+	}
+}
+
+// waysInTurn runs a scenario in one way after the other. It is for those that count what belongs to the whole process,
+// or that need all of the machine.
+func waysInTurn(t *testing.T, f func(t *testing.T, w way)) {
+	t.Helper()
+	for _, w := range everyWay {
+		t.Run(w.name, func(t *testing.T) { f(t, w) })
+	}
+}
+
+// network, listen and dial make configurations those of w.
+func (w way) network(cfg actor.Config) actor.Config            { return cfg }
+func (w way) listen(cfg actor.ListenConfig) actor.ListenConfig { return cfg }
+func (w way) dial(cfg actor.DialConfig) actor.DialConfig       { return cfg }
+
+// Listen is that of the Network, in the fixture's way.
+func (f *fixture) Listen(ctx context.Context, addr string, newActor func() actor.Actor, cfg actor.ListenConfig,
+) (*actor.Listener, error) {
+	return f.Network.Listen(ctx, addr, newActor, f.way.listen(cfg))
+}
+
+// Dial is that of the Network, in the fixture's way.
+func (f *fixture) Dial(ctx context.Context, addr string, a actor.Actor, cfg actor.DialConfig) (*proto.PID, error) {
+	return f.Network.Dial(ctx, addr, a, f.way.dial(cfg))
+}
+
+// Adopt is that of the Network, in the fixture's way.
+func (f *fixture) Adopt(nc net.Conn, a actor.Actor, cfg actor.DialConfig) (*proto.PID, error) {
+	return f.Network.Adopt(nc, a, f.way.dial(cfg))
+}
