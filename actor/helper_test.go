@@ -83,11 +83,17 @@ type fixture struct {
 	t      testing.TB
 	log    *logBook
 	before census
+
+	restarts bool // a strategy may give a connection another actor
+
+	mu     sync.Mutex
+	probes map[*probe]bool // that were given to the network
 }
 
 func (w way) start(t testing.TB, cfg actor.Config) *fixture {
 	t.Helper()
-	f := &fixture{way: w, t: t, log: new(logBook), before: takeCensus()}
+	f := &fixture{way: w, t: t, log: new(logBook), before: takeCensus(),
+		restarts: cfg.Strategy != nil, probes: make(map[*probe]bool)}
 	if cfg.Loops == 0 {
 		cfg.Loops = 2
 	}
@@ -111,6 +117,7 @@ func (f *fixture) stop() {
 			f.t.Logf("the network's log:\n%s", f.log)
 		}
 	}()
+	f.keptTheLaw()
 	if n := f.InUse(); n != 0 {
 		f.t.Errorf("%d bytes are still lent to connections", n)
 	}

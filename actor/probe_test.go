@@ -22,6 +22,7 @@ import (
 type probe struct {
 	actor.Base
 	diary
+	law
 
 	onConnected    func(p *probe)
 	onReceived     func(p *probe, data []byte) error
@@ -30,6 +31,7 @@ type probe struct {
 	onThrottled    func(p *probe)
 	onUnthrottled  func(p *probe)
 	onTimer        func(p *probe)
+	onIdle         func(p *probe)
 	onEvent        func(p *probe, ev any)
 	onClosed       func(p *probe, err error)
 	onFailed       func(p *probe, err error)
@@ -41,8 +43,9 @@ type probe struct {
 	received, sent int
 }
 
-// enter notes a callback, and fails in it if it is to.
+// enter notes a callback, and fails in it if it is to. leave must follow.
 func (p *probe) enter(note string, quiet bool) {
+	p.law.enter(note)
 	if !quiet {
 		p.note(note)
 	}
@@ -53,18 +56,21 @@ func (p *probe) enter(note string, quiet bool) {
 
 func (p *probe) OnConnected(*conn.Conn) {
 	p.self = p.Context().Self()
+	defer p.leave()
 	p.enter("OnConnected", false)
 	call(p, p.onConnected)
 }
 
 func (p *probe) OnConnectFailed(_ *conn.Conn, err error) {
 	p.err = err
+	defer p.leave()
 	p.enter("OnConnectFailed", false)
 	call1(p, p.onFailed, err)
 }
 
 func (p *probe) OnReceived(_ *conn.Conn, data []byte) error {
 	p.received += len(data)
+	defer p.leave()
 	p.enter("OnReceived "+string(data[:min(len(data), 40)]), p.quiet)
 	if p.onReceived == nil {
 		return nil
@@ -73,6 +79,7 @@ func (p *probe) OnReceived(_ *conn.Conn, data []byte) error {
 }
 
 func (p *probe) OnEOF(c *conn.Conn, err error) {
+	defer p.leave()
 	p.enter("OnEOF", false)
 	if p.onEOF != nil {
 		p.onEOF(p)
@@ -82,45 +89,57 @@ func (p *probe) OnEOF(c *conn.Conn, err error) {
 }
 
 func (p *probe) OnThrottled(*conn.Conn) {
+	defer p.leave()
 	p.enter("OnThrottled", false)
 	call(p, p.onThrottled)
 }
 
 func (p *probe) OnUnthrottled(*conn.Conn) {
+	defer p.leave()
 	p.enter("OnUnthrottled", false)
 	call(p, p.onUnthrottled)
 }
 
 func (p *probe) OnSent(_ *conn.Conn, t conn.SendToken) {
 	p.sent++
+	defer p.leave()
 	p.enter(fmt.Sprintf("OnSent %d", t), p.quiet)
 	call1(p, p.onSent, t)
 }
 
 func (p *probe) OnSendFailed(_ *conn.Conn, t conn.SendToken) {
+	defer p.leave()
 	p.enter(fmt.Sprintf("OnSendFailed %d", t), false)
 }
 
 func (p *probe) OnTimer(*conn.Conn, conn.TimerToken) {
+	defer p.leave()
 	p.enter("OnTimer", false)
 	call(p, p.onTimer)
 }
 
-func (p *probe) OnIdle(*conn.Conn) { p.enter("OnIdle", false) }
+func (p *probe) OnIdle(*conn.Conn) {
+	defer p.leave()
+	p.enter("OnIdle", false)
+	call(p, p.onIdle)
+}
 
 func (p *probe) OnEvent(_ *conn.Conn, ev any) {
+	defer p.leave()
 	p.enter("OnEvent", false)
 	call1(p, p.onEvent, ev)
 }
 
 func (p *probe) OnClosed(_ *conn.Conn, err error) {
 	p.err = err
+	defer p.leave()
 	p.enter("OnClosed", false)
 	call1(p, p.onClosed, err)
 }
 
 func (p *probe) Receive(ctx proto.Context) {
 	name := strings.TrimPrefix(fmt.Sprintf("%T", ctx.Message()), "*actor.")
+	defer p.leave()
 	p.enter(name, p.quiet && !strings.HasPrefix(name, "St"))
 	call1(p, p.receive, ctx)
 }

@@ -57,15 +57,25 @@ func (w way) dial(cfg actor.DialConfig) actor.DialConfig       { return cfg }
 // Listen is that of the Network, in the fixture's way.
 func (f *fixture) Listen(ctx context.Context, addr string, newActor func() actor.Actor, cfg actor.ListenConfig,
 ) (*actor.Listener, error) {
-	return f.Network.Listen(ctx, addr, newActor, f.way.listen(cfg))
+	known := newActor
+	if newActor != nil {
+		known = func() actor.Actor {
+			a := newActor()
+			f.know(a)
+			return a
+		}
+	}
+	return f.Network.Listen(ctx, addr, known, f.way.listen(cfg))
 }
 
 // Dial is that of the Network, in the fixture's way.
 func (f *fixture) Dial(ctx context.Context, addr string, a actor.Actor, cfg actor.DialConfig) (*proto.PID, error) {
+	f.know(a)
 	return f.Network.Dial(ctx, addr, a, f.way.dial(cfg))
 }
 
 // Adopt is that of the Network, in the fixture's way.
 func (f *fixture) Adopt(nc net.Conn, a actor.Actor, cfg actor.DialConfig) (*proto.PID, error) {
+	f.know(a)
 	return f.Network.Adopt(nc, a, f.way.dial(cfg))
 }
