@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -246,6 +247,16 @@ func (p *peer) expect(s string) {
 	require.Equal(p.t, s, string(buf))
 }
 
+// take reads n bytes.
+func (p *peer) take(n int) []byte {
+	p.t.Helper()
+	require.NoError(p.t, p.SetReadDeadline(time.Now().Add(slow)))
+	buf := make([]byte, n)
+	_, err := io.ReadFull(p, buf)
+	require.NoError(p.t, err)
+	return buf
+}
+
 // rest reads to the end.
 func (p *peer) rest(max time.Duration) ([]byte, error) {
 	p.t.Helper()
@@ -284,6 +295,9 @@ func pattern(n int) []byte {
 	return p
 }
 
+// patternFrom is the n bytes of an endless pattern from its byte at on.
+func patternFrom(at, n int) []byte { return pattern(at%251 + n)[at%251:] }
+
 // fixed cuts frames of n bytes.
 func fixed(n int) func([]byte, bool) (int, []byte, error) {
 	return func(data []byte, _ bool) (int, []byte, error) {
@@ -292,6 +306,26 @@ func fixed(n int) func([]byte, bool) (int, []byte, error) {
 		}
 		return n, data[:n], nil
 	}
+}
+
+// tell sends msg to the actor of p.
+func (p *probe) tell(msg any) { system.Root.Send(p.self, msg) }
+
+// closeError returns what OnClosed was told, once the actor has stopped.
+func (p *probe) closeError(t testing.TB) *conn.CloseError {
+	t.Helper()
+	p.awaitN(t, 1, "Stopped", slow)
+	var closed *conn.CloseError
+	require.ErrorAs(t, p.err, &closed)
+	return closed
+}
+
+// closedInOrder waits for the end, and asserts that nothing went wrong.
+func (p *probe) closedInOrder(t testing.TB) {
+	t.Helper()
+	p.awaitN(t, 1, "Stopped", slow)
+	assert.Equal(t, 1, p.count("OnClosed"))
+	assert.NoError(t, p.err)
 }
 
 // stays asserts that cond holds during the hold window.
@@ -329,4 +363,18 @@ func (p *peer) expectEnd() {
 	got, err := p.rest(patience)
 	require.NotErrorIs(p.t, err, os.ErrDeadlineExceeded)
 	require.Empty(p.t, got)
+}
+
+// unsent returns how many bytes that p sent have not reached the other socket.
+func unsent(t testing.TB, p *peer) int {
+	t.Helper()
+	var n int32
+	raw, err := p.SyscallConn()
+	require.NoError(t, err)
+	var errno syscall.Errno
+	require.NoError(t, raw.Control(func(fd uintptr) {
+		_, _, errno = syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n)))
+	}))
+	require.Zero(t, errno)
+	return int(n)
 }

@@ -276,3 +276,9 @@ func (f *friend) heard() []any {
 
 // ask sends msg to pid in the name of f.
 func (f *friend) ask(pid *proto.PID, msg any) { system.Root.RequestWithCustomSender(pid, msg, f.pid) }
+
+// last is the last n notes of p.
+func last(p *probe, n int) string {
+	list := p.notes()
+	return strings.Join(list[max(0, len(list)-n):], ",")
+}
