@@ -405,23 +405,3 @@ func TestLAY10_PostFromOtherGoroutines(t *testing.T) {
 		c.expectReset()
 	})
 }
-
-func TestTMR_TimersAndIdle(t *testing.T) {
-	ways(t, func(t *testing.T, w way) {
-		f := w.start(t, actor.Config{Loops: 1})
-		cfg := actor.ListenConfig{Conn: conn.Config{IdleTimeout: 100 * time.Millisecond}}
-		s := f.serve(cfg, func(p *probe) {
-			p.onConnected = func(p *probe) { p.Conn().StartTimer(50 * time.Millisecond) }
-		})
-		began := time.Now()
-		_, p := s.open()
-		p.await(t, "OnTimer")
-		took := time.Since(began)
-		assert.GreaterOrEqual(t, took, 50*time.Millisecond)
-		assert.Less(t, took, 250*time.Millisecond)
-		p.awaitN(t, 2, "OnIdle", patience)
-		assert.GreaterOrEqual(t, time.Since(began), 200*time.Millisecond)
-		assert.Equal(t, 1, p.count("OnTimer"))
-		assert.Zero(t, p.count("OnClosed"))
-	})
-}

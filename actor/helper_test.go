@@ -357,7 +357,7 @@ func fastShutdown(t testing.TB, n *actor.Network) {
 	require.NoError(t, err)
 }
 
-// expectEnd reads to the end, in order or not. Nothing was sent.
+// expectEnd reads to the end, by FIN or reset. Nothing was sent.
 func (p *peer) expectEnd() {
 	p.t.Helper()
 	got, err := p.rest(patience)
