@@ -81,7 +81,7 @@ func TestSHL6_AdoptedTCPEchoes(t *testing.T) {
 		assert.Equal(t, 1, p.count("OnClosed"))
 		assert.Zero(t, p.count("OnSendFailed"))
 		require.NoError(t, far.Close())
-		assert.Equal(t, before, descriptors(), "closed, and once: nobody else's descriptor is gone")
+		w.closed(t, before) // and once: nobody else's descriptor is gone
 	})
 }
 

@@ -13,7 +13,7 @@ import (
 
 // A callback that blocks holds up its own connection, and neither others of its listener nor those of the loop.
 func TestBlockingCallbacksHoldNobodyUp(t *testing.T) {
-	f := start(t, actor.Config{Loops: 1})
+	f := way{}.start(t, actor.Config{Loops: 1})
 	release := make(chan struct{})
 	s := f.serve(actor.ListenConfig{Blocking: true}, func(p *probe) {
 		p.onReceived = func(p *probe, data []byte) error {
@@ -43,7 +43,7 @@ func TestBlockingCallbacksHoldNobodyUp(t *testing.T) {
 
 // Messages and a dialed connection, with turns of their own on both sides.
 func TestBlockingOnBothSides(t *testing.T) {
-	f := start(t, actor.Config{Loops: 1})
+	f := way{}.start(t, actor.Config{Loops: 1})
 	s := f.serve(actor.ListenConfig{Blocking: true}, echoes)
 	got := make(chan string, 1)
 	p := &probe{onReceived: func(_ *probe, data []byte) error {

@@ -121,7 +121,7 @@ func TestDIAL14_ControlThatFails(t *testing.T) {
 		failed := p.connectError(t)
 		assert.Equal(t, conn.StageDial, failed.Stage)
 		assert.ErrorIs(t, failed, refused)
-		assert.Equal(t, before, descriptors())
+		w.closed(t, before)
 	})
 }
 

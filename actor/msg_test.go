@@ -271,7 +271,9 @@ func TestMSG9_OneMailboxCannotStarveAnother(t *testing.T) {
 		}
 		close(ready)
 		pb.await(t, "heard")
-		assert.LessOrEqual(t, seen.Load(), int64(begin+128))
+		if !w.blocking { // there it is the Go scheduler that deals out
+			assert.LessOrEqual(t, seen.Load(), int64(begin+128))
+		}
 		require.Eventually(t, func() bool { return handled.Load() == queued }, slow, time.Millisecond)
 	})
 }
@@ -338,7 +340,9 @@ func TestMSG11_NoWakeUpIsLost(t *testing.T) {
 		running.Wait()
 		require.Eventually(t, func() bool { return handled.Load() == senders*each }, slow, time.Millisecond)
 		stats := f.LoopStats()
-		assert.Greater(t, stats.Parks, uint64(100), "the loop parked often")
+		if !w.blocking { // there messages do not touch the loop
+			assert.Greater(t, stats.Parks, uint64(100), "the loop parked often")
+		}
 		assert.LessOrEqual(t, stats.Wakes, stats.Parks)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	proto "github.com/asynkron/protoactor-go/actor"
+	"github.com/stretchr/testify/assert"
 
 	"github.com/galago-go/galago/actor"
 )
@@ -17,11 +18,13 @@ import (
 // is a test that runs in every way.
 type way struct {
 	name     string
+	blocking bool
 	together bool // other ways run at the same time: nothing that belongs to the whole process may be counted
 }
 
 var everyWay = []way{
 	{name: "epoll/loop"},
+	{name: "epoll/blocking", blocking: true},
 }
 
 // ways runs a scenario in every way at once, since most scenarios wait most of the time. What they leak shows when all
@@ -49,10 +52,34 @@ func waysInTurn(t *testing.T, f func(t *testing.T, w way)) {
 	}
 }
 
+// cannot leaves a scenario that means nothing in this way, and says why.
+func (w way) cannot(t *testing.T, why string) {
+	t.Helper()
+	t.Skipf("not %s: %s", w.name, why)
+}
+
+// closed asserts that n descriptors are open now that an actor has stopped; soon, if its turns are not taken where
+// descriptors are closed.
+func (w way) closed(t *testing.T, n int) {
+	t.Helper()
+	if w.blocking {
+		soon(t, func() bool { return descriptors() == n }, "the descriptor is closed")
+	}
+	assert.Equal(t, n, descriptors())
+}
+
 // network, listen and dial make configurations those of w.
-func (w way) network(cfg actor.Config) actor.Config            { return cfg }
-func (w way) listen(cfg actor.ListenConfig) actor.ListenConfig { return cfg }
-func (w way) dial(cfg actor.DialConfig) actor.DialConfig       { return cfg }
+func (w way) network(cfg actor.Config) actor.Config { return cfg }
+
+func (w way) listen(cfg actor.ListenConfig) actor.ListenConfig {
+	cfg.Blocking = cfg.Blocking || w.blocking
+	return cfg
+}
+
+func (w way) dial(cfg actor.DialConfig) actor.DialConfig {
+	cfg.Blocking = cfg.Blocking || w.blocking
+	return cfg
+}
 
 // Listen is that of the Network, in the fixture's way.
 func (f *fixture) Listen(ctx context.Context, addr string, newActor func() actor.Actor, cfg actor.ListenConfig,
