@@ -163,6 +163,7 @@ func (f *fixture) serve(cfg actor.ListenConfig, set func(p *probe)) *server {
 	return f.serveAt("127.0.0.1:0", cfg, set)
 }
 
+// serveAt is serve on addr.
 func (f *fixture) serveAt(addr string, cfg actor.ListenConfig, set func(p *probe)) *server {
 	f.t.Helper()
 	s := &server{t: f.t, probes: make(chan *probe, 20_000)}
