@@ -46,14 +46,20 @@ func (p *probe) connectError(t testing.TB) *conn.ConnectError {
 // silentAddr returns an address that answers no connect: its queue is full.
 func silentAddr(t testing.TB) string {
 	t.Helper()
+	return silentAt(t, netip.MustParseAddrPort("127.0.0.1:0"))
+}
+
+// silentAt is silentAddr at an address of the test's choice.
+func silentAt(t testing.TB, at netip.AddrPort) string {
+	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = syscall.Close(fd) })
-	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())}))
 	require.NoError(t, syscall.Listen(fd, 0))
 	sa, err := syscall.Getsockname(fd)
 	require.NoError(t, err)
-	addr := fmt.Sprintf("127.0.0.1:%d", sa.(*syscall.SockaddrInet4).Port)
+	addr := netip.AddrPortFrom(at.Addr(), uint16(sa.(*syscall.SockaddrInet4).Port)).String()
 	nc, err := net.DialTimeout("tcp", addr, patience) // there is room for one
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = nc.Close() })
@@ -115,34 +121,49 @@ func TestDIAL1_BothEndsKnowEachOther(t *testing.T) {
 	})
 }
 
+// pingPong lets a client that dialed host and a server at addr have a hundred rounds.
+func pingPong(t *testing.T, f *fixture, network, addr, host string) (client, server *probe) {
+	const rounds = 100
+	split := conn.Config{Split: fixed(4)}
+	send := func(p *probe, s string) { assert.NoError(t, echo(p, []byte(s))) }
+	s := f.serveAt(addr, actor.ListenConfig{Conn: split, Network: network}, func(p *probe) {
+		p.onReceived = func(p *probe, _ []byte) error { send(p, "Pong"); return nil }
+	})
+	_, port, err := net.SplitHostPort(s.Addr().String())
+	require.NoError(t, err)
+	p := &probe{onConnected: func(p *probe) { send(p, "Ping") }}
+	p.onReceived = func(p *probe, _ []byte) error {
+		if p.received < 4*rounds {
+			send(p, "Ping")
+		}
+		return nil
+	}
+	f.call(net.JoinHostPort(host, port), p, actor.DialConfig{Conn: split, Network: network})
+	q := s.next()
+	p.awaitN(t, rounds, "OnReceived Pong", slow)
+	stays(t, func() bool { return p.count("OnReceived") == rounds && q.count("OnReceived") == rounds }, "each frame once")
+	assert.Equal(t, rounds, q.count("OnReceived Ping"))
+	return p, q
+}
+
 // The host name may have addresses of both families; the listener has one of them.
 func TestDIAL2_AHundredRoundsByHostName(t *testing.T) {
-	ways(t, func(t *testing.T, w way) {
-		const rounds = 100
-		f := w.start(t, actor.Config{})
-		split := conn.Config{Split: fixed(4)}
-		send := func(p *probe, s string) {
-			_, err := p.Conn().Send([]byte(s))
-			assert.NoError(t, err)
-		}
-		s := f.serve(actor.ListenConfig{Conn: split}, func(p *probe) {
-			p.onReceived = func(p *probe, _ []byte) error { send(p, "Pong"); return nil }
+	ways(t, func(t *testing.T, w way) { pingPong(t, w.start(t, actor.Config{}), "tcp", "127.0.0.1:0", "localhost") })
+}
+
+func TestDIAL3_OneFamily(t *testing.T) {
+	for network, ip := range map[string]string{"tcp4": "127.0.0.1", "tcp6": "::1"} {
+		t.Run(network, func(t *testing.T) {
+			ways(t, func(t *testing.T, w way) {
+				p, q := pingPong(t, w.start(t, actor.Config{}), network, net.JoinHostPort(ip, "0"), ip)
+				for _, one := range []*probe{p, q} {
+					far := make(chan netip.AddrPort, 1)
+					one.tell(func() { far <- one.Conn().RemoteAddr() })
+					assert.Equal(t, ip, (<-far).Addr().String())
+				}
+			})
 		})
-		_, port, err := net.SplitHostPort(s.Addr().String())
-		require.NoError(t, err)
-		p := &probe{onConnected: func(p *probe) { send(p, "Ping") }}
-		p.onReceived = func(p *probe, _ []byte) error {
-			if p.received < 4*rounds {
-				send(p, "Ping")
-			}
-			return nil
-		}
-		f.call(net.JoinHostPort("localhost", port), p, actor.DialConfig{Conn: split})
-		q := s.next()
-		p.awaitN(t, rounds, "OnReceived Pong", slow)
-		stays(t, func() bool { return p.count("OnReceived") == rounds && q.count("OnReceived") == rounds }, "each frame once")
-		assert.Equal(t, rounds, q.count("OnReceived Ping"))
-	})
+	}
 }
 
 func TestDIAL4_NobodyListens(t *testing.T) {
@@ -251,6 +272,40 @@ func TestDIAL11_AbortWhileConnecting(t *testing.T) {
 	waysInTurn(t, func(t *testing.T, w way) {
 		endsInConnecting(t, w.start(t, actor.Config{}), func(c *conn.Conn) { c.Abort(errors.New("no need any more")) })
 	})
+}
+
+func TestDIAL11_TwoAttemptsInFlight(t *testing.T) {
+	for name, end := range map[string]func(*conn.Conn){
+		"Close": (*conn.Conn).Close, "Abort": func(c *conn.Conn) { c.Abort(errors.New("no need any more")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			waysInTurn(t, func(t *testing.T, w way) {
+				f := w.start(t, actor.Config{})
+				first := netip.MustParseAddrPort(silentAddr(t))
+				second := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), first.Port())
+				silentAt(t, second)
+				f.SetResolver(resolver(func(context.Context, string) ([]netip.Addr, error) {
+					return []netip.Addr{first.Addr(), second.Addr()}, nil
+				}))
+				before := descriptors()
+				inside := true
+				p := &probe{onEvent: func(p *probe, ev any) {
+					if ev == (conn.Connecting{Inflight: 2}) {
+						assert.Equal(t, before+2, descriptors())
+						end(p.Conn())
+						inside = false
+					}
+				}}
+				p.onFailed = func(*probe, error) { assert.False(t, inside) }
+				began := time.Now()
+				f.call(fmt.Sprint("two.example:", first.Port()), p, actor.DialConfig{Conn: conn.Config{StartTimeout: slow}})
+				assert.Equal(t, conn.StageClosed, p.connectError(t).Stage)
+				assert.Less(t, time.Since(began), patience)
+				assert.Equal(t, []string{"Started", "OnEvent", "OnEvent", "OnConnectFailed", "Stopping", "Stopped"}, p.notes())
+				w.closed(t, before)
+			})
+		})
+	}
 }
 
 func TestDIAL11_MessagesWhileConnecting(t *testing.T) {

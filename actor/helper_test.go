@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"runtime"
 	"sync"
 	"syscall"
@@ -39,6 +40,7 @@ func TestMain(m *testing.M) {
 		obey(os.Stdin, os.Stdout)
 		return
 	}
+	watchSignals()
 	before := takeCensus()
 	code := m.Run()
 	if after := before.wait(); code == 0 && after != "" {
@@ -46,6 +48,13 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// watchSignals starts the goroutine that package signal keeps for ever once it was used.
+func watchSignals() {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGPIPE)
+	signal.Stop(c)
 }
 
 // A census counts what must not leak.

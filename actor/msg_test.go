@@ -384,3 +384,24 @@ func TestMSG11_OneWakeForABurst(t *testing.T) {
 		assert.LessOrEqual(t, f.LoopStats().Wakes-before.Wakes, uint64(1))
 	})
 }
+
+func TestMSG12_TheOwnerHearsOfItsOwnSendsOnly(t *testing.T) {
+	ways(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		asker, other := newFriend(t), newFriend(t)
+		c, p := f.serve(actor.ListenConfig{}, sends(func(c *conn.Conn) {
+			_, err := c.Send([]byte("S"))
+			assert.NoError(t, err)
+		})).open()
+		for _, msg := range []any{"go", &actor.Write{Data: []byte("a"), Ack: 1}, &actor.Write{Data: []byte("b")}, "go"} {
+			asker.ask(p.self, msg)
+		}
+		c.expect("SabS")
+		p.awaitN(t, 2, "OnSent", patience)
+		asker.await(t, "*actor.Written")
+		stays(t, func() bool { return p.count("OnSent") == 2 && len(asker.heard()) == 1 }, "nothing more")
+		assert.Equal(t, "OnSent 1,OnSent 4", last(p, 2))
+		assert.Equal(t, []any{&actor.Written{Ack: 1}}, asker.heard())
+		assert.Empty(t, other.heard())
+	})
+}
