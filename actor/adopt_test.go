@@ -74,7 +74,9 @@ func TestSHL6_AdoptedTCPEchoes(t *testing.T) {
 		require.NoError(t, err)
 		p.await(t, "OnConnected")
 		assert.Equal(t, pid, p.self)
-		assert.ErrorIs(t, near.Close(), net.ErrClosed, "it was taken over")
+		if !w.portable { // there it is used as it is
+			assert.ErrorIs(t, near.Close(), net.ErrClosed, "it was taken over")
+		}
 		echoed(t, far)
 		p.await(t, "Stopped")
 		assert.NoError(t, p.err)

@@ -291,7 +291,9 @@ func TestDIAL11_TwoAttemptsInFlight(t *testing.T) {
 				inside := true
 				p := &probe{onEvent: func(p *probe, ev any) {
 					if ev == (conn.Connecting{Inflight: 2}) {
-						assert.Equal(t, before+2, descriptors())
+						if !w.portable { // there goroutines open them, soon
+							assert.Equal(t, before+2, descriptors())
+						}
 						end(p.Conn())
 						inside = false
 					}

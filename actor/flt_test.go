@@ -48,16 +48,18 @@ func TestFLT1_NoDescriptorLeft(t *testing.T) {
 			_, err := f.Listen(t.Context(), "127.0.0.1:0", newProbe, actor.ListenConfig{})
 			assert.ErrorIs(t, err, syscall.EMFILE)
 			assert.ErrorContains(t, err, "socket")
-			_, err = actor.New(system, w.network(actor.Config{}))
-			assert.ErrorIs(t, err, syscall.EMFILE)
-			assert.ErrorContains(t, err, "epoll_create1")
+			if !w.portable { // there a loop has no descriptor
+				_, err = actor.New(system, w.network(actor.Config{}))
+				assert.ErrorIs(t, err, syscall.EMFILE)
+				assert.ErrorContains(t, err, "epoll_create1")
+			}
 			open.send("still open")
 			open.expect("still open")
 		})
 		failed := p.connectError(t)
 		assert.Equal(t, conn.StageDial, failed.Stage)
 		assert.ErrorIs(t, failed, syscall.EMFILE)
-		assert.Equal(t, before, descriptors(), "nothing leaks")
+		w.closed(t, before) // nothing leaks
 
 		again := new(probe)
 		f.call(s.Addr().String(), again, actor.DialConfig{})

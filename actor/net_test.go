@@ -400,6 +400,9 @@ func TestNET4_ListenWhileShuttingDown(t *testing.T) {
 		}
 		_, err := f.Listen(t.Context(), "127.0.0.1:0", func() actor.Actor { return new(probe) }, cfg)
 		assert.ErrorIs(t, err, net.ErrClosed)
+		if w.portable { // there loops have no descriptors
+			before++
+		}
 		assert.Less(t, descriptors(), before, "no port is open, and no loop")
 	})
 }

@@ -76,7 +76,9 @@ func TestSND5_TheCallerMayChangeItsBytesAfterSend(t *testing.T) {
 					assert.NoError(t, err)
 					copy(b, bytes.Repeat([]byte{'Z'}, size))
 					if size > 65_536 {
-						assert.Positive(t, c.Stats().BytesWritten, "it was written in part")
+						if !w.portable { // there it is written soon, from a copy
+							assert.Positive(t, c.Stats().BytesWritten, "it was written in part")
+						}
 						assert.Less(t, c.Stats().BytesWritten, uint64(size))
 					}
 				}))
@@ -105,23 +107,28 @@ func TestSND13_SendWhenThereIsNoConnection(t *testing.T) {
 		f := w.start(t, actor.Config{})
 		s := f.serve(actor.ListenConfig{}, func(p *probe) {
 			p.onReceived = func(p *probe, data []byte) error {
-				assert.NoError(t, echo(p, data))
-				if string(data) == "close" {
+				return echo(p, data)
+			}
+			p.receive = func(p *probe, ctx proto.Context) {
+				switch ctx.Message() {
+				case "close":
 					p.Conn().Close()
-				} else {
-					p.Conn().Flush()
+				case "abort":
 					p.Conn().Abort(nil)
+				default:
+					return
 				}
 				refused(t, p.Conn())
-				return nil
 			}
 			p.onClosed = func(p *probe, _ error) { refused(t, p.Conn()) }
 		})
 		for _, how := range []string{"close", "abort"} {
 			c, p := s.open()
 			c.send(how)
+			c.expect(how)
+			p.await(t, "OnSent 1")
+			p.tell(how)
 			if how == "close" {
-				c.expect(how)
 				require.NoError(t, c.CloseWrite())
 			}
 			p.await(t, "Stopped")

@@ -18,6 +18,7 @@ import (
 // is a test that runs in every way.
 type way struct {
 	name     string
+	portable bool
 	blocking bool
 	together bool // other ways run at the same time: nothing that belongs to the whole process may be counted
 }
@@ -25,6 +26,8 @@ type way struct {
 var everyWay = []way{
 	{name: "epoll/loop"},
 	{name: "epoll/blocking", blocking: true},
+	{name: "portable/loop", portable: true},
+	{name: "portable/blocking", portable: true, blocking: true},
 }
 
 // ways runs a scenario in every way at once, since most scenarios wait most of the time. What they leak shows when all
@@ -62,14 +65,17 @@ func (w way) cannot(t *testing.T, why string) {
 // descriptors are closed.
 func (w way) closed(t *testing.T, n int) {
 	t.Helper()
-	if w.blocking {
+	if w.blocking || w.portable {
 		soon(t, func() bool { return descriptors() == n }, "the descriptor is closed")
 	}
 	assert.Equal(t, n, descriptors())
 }
 
 // network, listen and dial make configurations those of w.
-func (w way) network(cfg actor.Config) actor.Config { return cfg }
+func (w way) network(cfg actor.Config) actor.Config {
+	cfg.Portable = w.portable
+	return cfg
+}
 
 func (w way) listen(cfg actor.ListenConfig) actor.ListenConfig {
 	cfg.Blocking = cfg.Blocking || w.blocking
