@@ -100,6 +100,12 @@ type fixture struct {
 	probes map[*probe]bool // that were given to the network
 }
 
+// start is for tests that choose the way themselves, or for which it makes no difference.
+func start(t testing.TB, cfg actor.Config) *fixture {
+	t.Helper()
+	return way{portable: cfg.Portable}.start(t, cfg)
+}
+
 func (w way) start(t testing.TB, cfg actor.Config) *fixture {
 	t.Helper()
 	f := &fixture{way: w, t: t, log: new(logBook), before: takeCensus(),
