@@ -189,8 +189,11 @@ func TestPortLetsGoOfItsBuffersWhenItIsQuiet(t *testing.T) {
 			}
 			e.mustHoldLittle(t)
 			_, _ = far.Write([]byte("on"))
-			e.until(t, conn.Readable)
-			n, err := e.read(p)
+			n, err := 0, conn.ErrWouldBlock
+			for err == conn.ErrWouldBlock { // a report may be of what was read before
+				e.until(t, conn.Readable)
+				n, err = e.read(p)
+			}
 			require.NoError(t, err)
 			assert.Equal(t, "on", string(p[:n]), "it goes on with a small one")
 		})
