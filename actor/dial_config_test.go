@@ -16,6 +16,7 @@ import (
 
 	"github.com/galago-go/galago/actor"
 	"github.com/galago-go/galago/conn"
+	"github.com/galago-go/galago/conn/loop"
 )
 
 func TestDIAL13_WhatCannotWorkIsNamed(t *testing.T) {
@@ -151,5 +152,29 @@ func TestDIAL14_ControlRunsBeforeConnect(t *testing.T) {
 		assert.Equal(t, 1, p.count("OnConnected"))
 		assert.ErrorIs(t, unconnected, syscall.ENOTCONN)
 		assert.Equal(t, 16000, size, "the system doubles it")
+	})
+}
+
+// What two ends agree on when they connect follows from the sizes of their buffers, so these come first.
+func TestDIAL14_BuffersAreSizedBeforeConnect(t *testing.T) {
+	ways(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		sizes := make(chan [2]int, 2)
+		look := func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(n uintptr) {
+				read, err1 := syscall.GetsockoptInt(int(n), syscall.SOL_SOCKET, syscall.SO_RCVBUF)
+				write, err2 := syscall.GetsockoptInt(int(n), syscall.SOL_SOCKET, syscall.SO_SNDBUF)
+				assert.NoError(t, errors.Join(err1, err2))
+				sizes <- [2]int{read, write}
+			})
+		}
+		options := loop.Options{ReadBuffer: 20_000, WriteBuffer: 30_000, Control: look}
+		s := f.serve(actor.ListenConfig{Socket: options}, nil)
+		p := new(probe)
+		f.call(s.Addr().String(), p, actor.DialConfig{Socket: options})
+		p.await(t, "OnConnected")
+		for range 2 {
+			assert.Equal(t, [2]int{40_000, 60_000}, <-sizes, "the system doubles them")
+		}
 	})
 }

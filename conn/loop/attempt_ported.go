@@ -67,11 +67,13 @@ func (a *portedAttempt) dialer() net.Dialer {
 		}
 		n.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, from.Port()))
 	}
-	if control := o.Control; control != nil {
-		n.Control = func(network, address string, c syscall.RawConn) error {
-			return a.guarded(func() error { return control(network, address, c) })
+	control := o.Control
+	if control != nil {
+		control = func(network, address string, c syscall.RawConn) error {
+			return a.guarded(func() error { return o.Control(network, address, c) })
 		}
 	}
+	n.Control = o.control(control)
 	return n
 }
 

@@ -30,7 +30,7 @@ type portedAcceptor struct {
 // openPorted listens by package net.
 func (ln *Listener) openPorted(ctx context.Context, network, addr string) error {
 	o := &ln.cfg.Options
-	lc := net.ListenConfig{Control: o.Control, KeepAlive: o.noKeepAlive(), KeepAliveConfig: o.keepAlive()}
+	lc := net.ListenConfig{Control: o.control(o.Control), KeepAlive: o.noKeepAlive(), KeepAliveConfig: o.keepAlive()}
 	lc.SetMultipathTCP(false)
 	nl, err := lc.Listen(ctx, network, addr)
 	if err != nil {
@@ -132,21 +132,3 @@ func (a *portedAcceptor) deal(nc net.Conn) {
 
 // String names the task where a long turn is reported.
 func (a *portedAcceptor) String() string { return "listener at " + a.ln.addr.String() }
-
-// apply sets what package net does not set itself. Where the system refuses, the connection does without.
-func (o *Options) apply(nc net.Conn) {
-	if c, ok := nc.(*net.TCPConn); ok && o.Nagle {
-		_ = c.SetNoDelay(false)
-	}
-	if c, ok := nc.(interface {
-		SetReadBuffer(int) error
-		SetWriteBuffer(int) error
-	}); ok {
-		if o.ReadBuffer > 0 {
-			_ = c.SetReadBuffer(o.ReadBuffer)
-		}
-		if o.WriteBuffer > 0 {
-			_ = c.SetWriteBuffer(o.WriteBuffer)
-		}
-	}
-}
