@@ -83,7 +83,9 @@ func TestPAU5_PauseWithAFullReadBuffer(t *testing.T) {
 		soon(t, func() bool { return unsent(t, c) == 0 }, "all of it lies in the other socket")
 		close(release)
 		p.await(t, "paused")
-		assert.EqualValues(t, readBuffer, read.Load(), "no byte of the buffer is free")
+		if !w.portable { // there a turn gets what was read ahead, which may be less
+			assert.EqualValues(t, readBuffer, read.Load(), "no byte of the buffer is free")
+		}
 		stays(t, func() bool { return p.count("On") == 1 }, "nothing comes, and it does not end")
 		p.tell(&actor.Resume{})
 		require.NoError(t, c.CloseWrite())

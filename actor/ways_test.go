@@ -73,7 +73,7 @@ func (w way) closed(t *testing.T, n int) {
 
 // network, listen and dial make configurations those of w.
 func (w way) network(cfg actor.Config) actor.Config {
-	cfg.Portable = w.portable
+	cfg.Portable = cfg.Portable || w.portable
 	return cfg
 }
 
