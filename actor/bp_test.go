@@ -44,8 +44,8 @@ func (f *fixture) stuck(cfg actor.ListenConfig, set func(p *probe), first func(p
 	return c, p
 }
 
-// mustSend sends the n bytes of the pattern that follow what was sent before.
-func mustSend(t testing.TB, p *probe, n int) {
+// sendNext sends the n bytes of the pattern that follow what was sent before.
+func sendNext(t testing.TB, p *probe, n int) {
 	st := p.Conn().Stats()
 	_, err := p.Conn().Send(patternFrom(int(st.BytesWritten)+st.Pending, n))
 	assert.NoError(t, err)
@@ -54,7 +54,7 @@ func mustSend(t testing.TB, p *probe, n int) {
 
 func sendsLarge(t testing.TB) func(p *probe) {
 	return func(p *probe) {
-		mustSend(t, p, large)
+		sendNext(t, p, large)
 		assert.Greater(t, p.Conn().Stats().Pending, highWater, "it is stuck")
 	}
 }
@@ -66,7 +66,7 @@ func TestBP5_RandomThrottleCycles(t *testing.T) {
 		random := rand.New(rand.NewPCG(5, 1))
 		pump := func(p *probe) {
 			for p.Conn().IsWriteable() {
-				mustSend(t, p, random.IntN(100_000))
+				sendNext(t, p, random.IntN(100_000))
 			}
 		}
 		var total atomic.Int64
@@ -112,7 +112,7 @@ func TestBP6_NoSendIsRefusedInOnUnthrottled(t *testing.T) {
 		f := w.start(t, actor.Config{})
 		more := func(p *probe) {
 			for p.Conn().IsWriteable() { // once, unless the reader is very fast
-				mustSend(t, p, 100_000)
+				sendNext(t, p, 100_000)
 			}
 			_, err := p.Conn().Send([]byte("x"))
 			assert.Equal(t, conn.ErrNotWriteable, err, "OnUnthrottled or OnClosed follows")
@@ -157,13 +157,13 @@ func (f *fixture) fiveSends(end func(p *probe)) (*peer, *probe) {
 	return f.stuck(stuckConfig(), func(p *probe) {
 		p.onUnthrottled = func(p *probe) {
 			if p.count("OnUnthrottled") == 1 {
-				mustSend(f.t, p, large)
+				sendNext(f.t, p, large)
 				end(p)
 			}
 		}
 	}, func(p *probe) {
 		for range 3 {
-			mustSend(f.t, p, 2)
+			sendNext(f.t, p, 2)
 		}
 		sendsLarge(f.t)(p)
 	})
@@ -201,7 +201,7 @@ func TestBP11_WhatThePeerHasIsNotReportedAsFailed(t *testing.T) {
 		c, p := f.stuck(stuckConfig(), func(p *probe) {
 			p.onUnthrottled = func(p *probe) {
 				for p.Conn().IsWriteable() { // once, unless the reader is very fast
-					mustSend(t, p, size)
+					sendNext(t, p, size)
 					done++
 				}
 			}

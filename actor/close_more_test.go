@@ -81,7 +81,7 @@ func TestCLS9_CloseWriteGoesOnReading(t *testing.T) {
 		s := f.serve(stuckConfig(), func(p *probe) {
 			p.quiet = true
 			p.onConnected = func(p *probe) {
-				mustSend(t, p, 100_000)
+				sendNext(t, p, 100_000)
 				assert.Positive(t, p.Conn().Stats().Pending)
 				p.Conn().CloseWrite()
 				_, err := p.Conn().Send([]byte("x"))
@@ -107,7 +107,7 @@ func TestCLS12_AnOnEOFThatDoesNothing(t *testing.T) {
 	ways(t, func(t *testing.T, w way) {
 		f := w.start(t, actor.Config{})
 		s := f.serve(actor.ListenConfig{}, func(p *probe) {
-			sends(func(*conn.Conn) { mustSend(t, p, 100_000) })(p)
+			sends(func(*conn.Conn) { sendNext(t, p, 100_000) })(p)
 			p.onEOF = func(*probe) {}
 		})
 		c, p := s.open()

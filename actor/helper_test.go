@@ -36,10 +36,6 @@ const (
 var system = actor.System
 
 func TestMain(m *testing.M) {
-	if os.Getenv(peerEnv) != "" {
-		obey(os.Stdin, os.Stdout)
-		return
-	}
 	watchSignals()
 	before := takeCensus()
 	code := m.Run()
@@ -100,10 +96,10 @@ type fixture struct {
 	probes map[*probe]bool // that were given to the network
 }
 
-// start is for tests that choose the way themselves, or for which it makes no difference.
+// start starts a network for a test that is no scenario: one way is enough.
 func start(t testing.TB, cfg actor.Config) *fixture {
 	t.Helper()
-	return way{portable: cfg.Portable}.start(t, cfg)
+	return everyWay[0].start(t, cfg)
 }
 
 func (w way) start(t testing.TB, cfg actor.Config) *fixture {
