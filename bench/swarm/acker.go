@@ -154,8 +154,8 @@ func (h *helper) Receive(ctx proto.Context) {
 	}
 }
 
-// deadLetter hears of all that was sent to actors that are gone. For a Write with Ack, Proto.Actor then tells the sender
-// that there was nobody.
+// deadLetter hears of all that was sent to actors that are gone. Of a Write with Ack, Proto.Actor then tells the
+// sender that there was nobody.
 func (w *world) deadLetter(ev any) {
 	dead, ok := ev.(*proto.DeadLetterEvent)
 	if !ok {

@@ -57,7 +57,8 @@ func (before census) leaks(now census, heapGrowth uint64) (leaks []string) {
 		leaks = append(leaks, fmt.Sprintf("%d descriptors more than before", now.descriptors-before.descriptors))
 	}
 	if now.heap > before.heap+heapGrowth {
-		leaks = append(leaks, fmt.Sprintf("the heap grew by %d KiB, more than %d", (now.heap-before.heap)>>10, heapGrowth>>10))
+		leaks = append(leaks, fmt.Sprintf("the heap grew by %d KiB, more than %d",
+			(now.heap-before.heap)>>10, heapGrowth>>10))
 	}
 	return leaks
 }

@@ -61,8 +61,8 @@ func (s *settings) heapGrowth() uint64 {
 	return uint64(64+s.conns) << 20
 }
 
-// epoch is the life of one network. If it is calm, connections end by themselves, and Shutdown meets idle ones, of which
-// it must count every one; else it comes in the middle of everything.
+// epoch is the life of one network. If it is calm, connections end by themselves, and Shutdown meets idle ones, of
+// which it must count every one; else it comes in the middle of everything.
 func (r *run) epoch(dir string, calm bool) error {
 	dir, err := os.MkdirTemp(dir, "e")
 	if err != nil {
@@ -194,7 +194,8 @@ func (w *world) shutdown(patience time.Duration) {
 	}
 	// Those that ended between the first line and Shutdown's are in the difference, and not in its counts.
 	if n := w.terminals.Load() - before; int64(closed+aborted) > n {
-		w.rep.violation("Shutdown", fmt.Sprintf("%d closed and %d aborted are more than the %d that ended", closed, aborted, n))
+		w.rep.violation("Shutdown", fmt.Sprintf("%d closed and %d aborted are more than the %d that ended",
+			closed, aborted, n))
 	}
 }
 
@@ -285,7 +286,8 @@ func (w *world) check() {
 		}
 	}
 	if events, answers := w.deadWrites.Load(), w.deadAnswers.Load(); events != answers {
-		w.rep.violation("helper", fmt.Sprintf("%d Writes with Ack became dead letters, and %d answers came", events, answers))
+		w.rep.violation("helper", fmt.Sprintf("%d Writes with Ack became dead letters, and %d answers came",
+			events, answers))
 	}
 	w.sides.Range(func(_, value any) bool {
 		s := value.(*side)

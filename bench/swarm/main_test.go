@@ -21,7 +21,8 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	before := runtime.NumGoroutine()
 	code := m.Run()
-	if leaks := (census{goroutines: before, descriptors: 1 << 30, heap: 1 << 40}).settle(5*time.Second, 0); code == 0 && len(leaks) > 0 {
+	base := census{goroutines: before, descriptors: 1 << 30, heap: 1 << 40}
+	if leaks := base.settle(5*time.Second, 0); code == 0 && len(leaks) > 0 {
 		fmt.Println(leaks)
 		code = 1
 	}
@@ -53,7 +54,8 @@ func TestSwarm(t *testing.T) {
 // TestEveryKindAlone runs each nuisance at every end of every connection, so that none hides behind another.
 func TestEveryKindAlone(t *testing.T) {
 	for _, args := range []string{
-		"-portable", "-blocking", "-portable -blocking", "-net tcp", "-net unix", "-witness 1", "-layers 1 -witness 0", "-layers 1 -fault 1", "-write 1", "-panic 1", "-abort 1",
+		"-portable", "-blocking", "-portable -blocking", "-net tcp", "-net unix", "-witness 1", "-layers 1 -witness 0",
+		"-layers 1 -fault 1", "-write 1", "-panic 1", "-abort 1",
 		"-stop 1", "-close 1", "-half 1", "-cut 1", "-fail 1", "-slow 1", "-pause 1 -yield 1", "-idle 1", "-hasty 1",
 		"-early 1", "-adopt 1 -witness 0", "-oversize 1", "-loops 1 -conns 1", "-sizes 1", "-sizes 1000000 -sends 2",
 	} {
@@ -70,8 +72,10 @@ func TestEveryKindAlone(t *testing.T) {
 
 func TestBadSettingsAreNamed(t *testing.T) {
 	for _, test := range []struct{ args, says string }{
-		{"-conns 0", "-conns is 0"}, {"-panic 2", "-panic is 2"}, {"-abort NaN", "-abort is NaN"}, {"-duration -1s", "-duration is -1s"},
-		{"-net udp", "-net is udp"}, {"-sizes 0", "-sizes is 0"}, {"-sizes 1048576", "-sizes is 1048576"}, {"-rate -1", "-rate is -1"},
+		{"-conns 0", "-conns is 0"}, {"-panic 2", "-panic is 2"}, {"-abort NaN", "-abort is NaN"},
+		{"-duration -1s", "-duration is -1s"},
+		{"-net udp", "-net is udp"}, {"-sizes 0", "-sizes is 0"}, {"-sizes 1048576", "-sizes is 1048576"},
+		{"-rate -1", "-rate is -1"},
 		{"now", `"now"`}, {"-colour red", "-colour"}, {"-think -1s", "-think is -1s"}, {"-epoch 0s", "-epoch is 0s"},
 	} {
 		var out, errs bytes.Buffer

@@ -100,7 +100,8 @@ func judge(ends [2]*ending, sudden bool) (problems []string) {
 			bad("%s: %s", sides[i], why)
 		}
 		if a := e.acks; a.asked != a.written+a.refused+a.dead {
-			bad("%s: %d Writes with Ack, but %d written, %d failed, %d dead letters", sides[i], a.asked, a.written, a.refused, a.dead)
+			bad("%s: %d Writes with Ack, but %d written, %d failed, %d dead letters",
+				sides[i], a.asked, a.written, a.refused, a.dead)
 		}
 	}
 	if ends[0] == nil || ends[1] == nil {

@@ -19,7 +19,9 @@ func fine() [2]*ending {
 			stats: conn.Stats{BytesRead: 200, BytesWritten: 200, Accepted: 6, Sent: 6},
 			acks:  ackCount{asked: 3, written: 2, refused: 1, sum: 42},
 		}
-		e.received = receiver{stream: stream{max: 10}, own: 100, count: [sources]uint64{3, 2, 1}, sums: [sources]uint64{0, 42, 0}}
+		e.received = receiver{
+			stream: stream{max: 10}, own: 100, count: [sources]uint64{3, 2, 1}, sums: [sources]uint64{0, 42, 0},
+		}
 		return e
 	}
 	return [2]*ending{one(), one()}
@@ -49,7 +51,9 @@ func TestJudgeAcceptsWhatAgrees(t *testing.T) {
 		"inside frame": func(e *[2]*ending) {
 			e[0].partial, e[0].own, e[1].framing, e[1].err = true, 105, prefixed, because(conn.CauseTruncated, nil)
 		},
-		"nobody came": func(e *[2]*ending) { e[0].err, e[0].may, e[1] = because(conn.CauseAbort, nil), mayAbort, nil },
+		"nobody came": func(e *[2]*ending) {
+			e[0].err, e[0].may, e[1] = because(conn.CauseAbort, nil), mayAbort, nil
+		},
 		"refused": func(e *[2]*ending) {
 			e[0].failed, e[0].err, e[0].may, e[1] = true, &conn.ConnectError{Stage: conn.StageClosed}, mayEarly, nil
 		},
@@ -76,33 +80,83 @@ func TestJudgeFindsEveryDisagreement(t *testing.T) {
 		change func(a, b *ending)
 		says   string
 	}{
-		"bytes are lost":        {func(_, b *ending) { b.received.own = 99 }, "99 bytes of sends arrived, 100 were accepted"},
-		"bytes are made":        {func(_, b *ending) { b.received.own = 101 }, "101 bytes of sends arrived, 100 were accepted"},
-		"made in a broken one":  {func(a, b *ending) { a.err, a.may, b.received.own = because(conn.CauseAbort), mayAbort, 101 }, "101 bytes"},
-		"a Write is lost":       {func(_, b *ending) { b.received.count[fromAcked] = 1 }, "1 Writes with Ack arrived"},
-		"another Write came":    {func(_, b *ending) { b.received.sums[fromAcked] = 43 }, "not the same"},
-		"Writes are made":       {func(_, b *ending) { b.received.count[fromAcked] = 4 }, "4 Writes with Ack arrived, 3 were made"},
-		"a quiet one is lost":   {func(_, b *ending) { b.received.count[fromQuiet] = 0 }, "0 Writes without Ack arrived"},
-		"no answer":             {func(a, _ *ending) { a.acks.refused = 0 }, "3 Writes with Ack, but 2 written, 0 failed"},
-		"wire bytes are lost":   {func(_, b *ending) { b.stats.BytesRead = 199 }, "199 bytes were read, 200 written"},
-		"made, on a port":       {func(a, b *ending) { a.portable = true; b.stats.BytesRead = 201 }, "201 bytes were read, 200 written"},
-		"wire bytes are made":   {func(_, b *ending) { b.stats.BytesRead = 201 }, "201 bytes were read, 200 written"},
-		"a reset from nowhere":  {func(a, _ *ending) { a.err = because(conn.CauseRead) }, "no reason"},
-		"a failed write":        {func(a, _ *ending) { a.err = because(conn.CauseWrite) }, "no reason"},
-		"nobody aborted":        {func(a, _ *ending) { a.err = because(conn.CauseAbort) }, "no reason"},
-		"nobody panicked":       {func(a, _ *ending) { a.err = because(conn.CauseHandler) }, "no reason"},
-		"no layer breaks":       {func(a, _ *ending) { a.err = because(conn.CauseLayer) }, "no reason"},
-		"nothing was late":      {func(a, _ *ending) { a.err = because(conn.CauseTimeout) }, "no reason"},
-		"frames are whole":      {func(a, _ *ending) { a.err = because(conn.CauseTruncated) }, "no reason"},
-		"frames are sound":      {func(a, _ *ending) { a.err, a.may = because(conn.CauseFrame), 1<<16-1 }, "no reason"},
-		"bytes below a layer":   {func(a, _ *ending) { a.err, a.may = &conn.CloseError{Cause: conn.CauseLayer, Err: errTwist}, mayLayer }, "below a layer"},
-		"an odd end":            {func(a, _ *ending) { a.err = errors.New("odd") }, "ended with odd"},
-		"the witness was reset": {func(a, _ *ending) { a.who, a.err = "witness", errors.New("reset") }, "ended with reset"},
-		"a failed dial":         {func(a, _ *ending) { a.failed, a.err = true, never(conn.StageDial) }, "never connected"},
-		"a failed handshake":    {func(a, _ *ending) { a.failed, a.err = true, never(conn.StageHandshake) }, "never connected"},
-		"a start that was late": {func(a, _ *ending) { a.failed, a.err = true, never(conn.StageTimeout) }, "never connected"},
-		"nobody closed early":   {func(a, _ *ending) { a.failed, a.err = true, never(conn.StageClosed) }, "never connected"},
-		"frame broken silently": {func(a, b *ending) { a.partial, a.own, b.framing = true, 105, prefixed }, "told nothing"},
+		"bytes are lost": {
+			func(_, b *ending) { b.received.own = 99 },
+			"99 bytes of sends arrived, 100 were accepted",
+		},
+		"bytes are made": {
+			func(_, b *ending) { b.received.own = 101 },
+			"101 bytes of sends arrived, 100 were accepted",
+		},
+		"made in a broken one": {
+			func(a, b *ending) { a.err, a.may, b.received.own = because(conn.CauseAbort), mayAbort, 101 },
+			"101 bytes",
+		},
+		"a Write is lost": {
+			func(_, b *ending) { b.received.count[fromAcked] = 1 },
+			"1 Writes with Ack arrived",
+		},
+		"another Write came": {func(_, b *ending) { b.received.sums[fromAcked] = 43 }, "not the same"},
+		"Writes are made": {
+			func(_, b *ending) { b.received.count[fromAcked] = 4 },
+			"4 Writes with Ack arrived, 3 were made",
+		},
+		"a quiet one is lost": {
+			func(_, b *ending) { b.received.count[fromQuiet] = 0 },
+			"0 Writes without Ack arrived",
+		},
+		"no answer": {
+			func(a, _ *ending) { a.acks.refused = 0 },
+			"3 Writes with Ack, but 2 written, 0 failed",
+		},
+		"wire bytes are lost": {func(_, b *ending) { b.stats.BytesRead = 199 }, "199 bytes were read, 200 written"},
+		"made, on a port": {
+			func(a, b *ending) { a.portable = true; b.stats.BytesRead = 201 },
+			"201 bytes were read, 200 written",
+		},
+		"wire bytes are made":  {func(_, b *ending) { b.stats.BytesRead = 201 }, "201 bytes were read, 200 written"},
+		"a reset from nowhere": {func(a, _ *ending) { a.err = because(conn.CauseRead) }, "no reason"},
+		"a failed write":       {func(a, _ *ending) { a.err = because(conn.CauseWrite) }, "no reason"},
+		"nobody aborted":       {func(a, _ *ending) { a.err = because(conn.CauseAbort) }, "no reason"},
+		"nobody panicked":      {func(a, _ *ending) { a.err = because(conn.CauseHandler) }, "no reason"},
+		"no layer breaks":      {func(a, _ *ending) { a.err = because(conn.CauseLayer) }, "no reason"},
+		"nothing was late":     {func(a, _ *ending) { a.err = because(conn.CauseTimeout) }, "no reason"},
+		"frames are whole":     {func(a, _ *ending) { a.err = because(conn.CauseTruncated) }, "no reason"},
+		"frames are sound": {
+			func(a, _ *ending) { a.err, a.may = because(conn.CauseFrame), 1<<16-1 },
+			"no reason",
+		},
+		"bytes below a layer": {
+			func(a, _ *ending) {
+				a.err, a.may = &conn.CloseError{Cause: conn.CauseLayer, Err: errTwist}, mayLayer
+			},
+			"below a layer",
+		},
+		"an odd end": {func(a, _ *ending) { a.err = errors.New("odd") }, "ended with odd"},
+		"the witness was reset": {
+			func(a, _ *ending) { a.who, a.err = "witness", errors.New("reset") },
+			"ended with reset",
+		},
+		"a failed dial": {
+			func(a, _ *ending) { a.failed, a.err = true, never(conn.StageDial) },
+			"never connected",
+		},
+		"a failed handshake": {
+			func(a, _ *ending) { a.failed, a.err = true, never(conn.StageHandshake) },
+			"never connected",
+		},
+		"a start that was late": {
+			func(a, _ *ending) { a.failed, a.err = true, never(conn.StageTimeout) },
+			"never connected",
+		},
+		"nobody closed early": {
+			func(a, _ *ending) { a.failed, a.err = true, never(conn.StageClosed) },
+			"never connected",
+		},
+		"frame broken silently": {
+			func(a, b *ending) { a.partial, a.own, b.framing = true, 105, prefixed },
+			"told nothing",
+		},
 		"more than a frame": {func(a, b *ending) {
 			a.partial, a.own, b.framing, b.err = true, 150, prefixed, because(conn.CauseTruncated)
 		}, "with a part of a frame"},

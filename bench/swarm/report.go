@@ -187,8 +187,8 @@ func (r *report) problems() string {
 
 // progress is one line about how far the run is.
 func (r *report) progress(alive int64, heap uint64) string {
-	return fmt.Sprintf("%6.0fs  %d connections, %d alive ends, %d sends, %d MB checked, %d throttles, %d panics, heap %d MiB, "+
-		"%d violations", time.Since(r.began).Seconds(), r.get(countPairs), alive, r.get(countSends),
+	return fmt.Sprintf("%6.0fs  %d connections, %d alive ends, %d sends, %d MB checked, %d throttles, %d panics, "+
+		"heap %d MiB, %d violations", time.Since(r.began).Seconds(), r.get(countPairs), alive, r.get(countSends),
 		(r.get(countBytes)+r.get(countWitnessBytes))/1e6, r.get(countThrottles), r.get(countPanics), heap>>20,
 		r.violations.Load())
 }

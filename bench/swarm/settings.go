@@ -64,7 +64,7 @@ func (s *settings) flags() *flag.FlagSet {
 	f.DurationVar(&s.think, "think", s.think, "longest pause between two bursts of an end")
 	f.IntVar(&s.heap, "heap", s.heap, "MiB that the heap may grow by; if 0, 64 and one for each connection")
 	f.BoolVar(&s.portable, "portable", s.portable, "loops on package net: Config.Portable")
-	f.BoolVar(&s.blocking, "blocking", s.blocking, "turns on goroutines of their own: ListenConfig.Blocking, DialConfig.Blocking")
+	f.BoolVar(&s.blocking, "blocking", s.blocking, "turns on goroutines of their own: Blocking")
 	f.BoolVar(&s.verbose, "v", s.verbose, "print progress every few seconds")
 	for _, share := range s.shares() {
 		f.Float64Var(share.p, share.name, *share.p, share.about)

@@ -103,9 +103,11 @@ func (s *side) lastCallback() string {
 
 // describe says where the script stands.
 func (s *side) describe(c *conn.Conn) string {
-	return fmt.Sprintf("%v, %+v, config %+v, paused %v, throttled %v, eof %v, closed %v, half %v, over %v, ready %v, waiting %v, "+
-		"%d chunks and %d pieces left, %d timers, %d outcomes due, plan %+v", c.State(), c.Stats(), *s.cfg, s.told.paused, s.told.throttled, s.told.eof,
-		s.told.closed, s.told.halfDone, s.over, s.ready, s.waiting, s.left, len(s.tail), len(s.timers), len(s.told.open), s.plan)
+	t := &s.told
+	return fmt.Sprintf("%v, %+v, config %+v, paused %v, throttled %v, eof %v, closed %v, half %v, over %v, ready %v, "+
+		"waiting %v, %d chunks and %d pieces left, %d timers, %d outcomes due, plan %+v",
+		c.State(), c.Stats(), *s.cfg, t.paused, t.throttled, t.eof, t.closed, t.halfDone, s.over, s.ready,
+		s.waiting, s.left, len(s.tail), len(s.timers), len(t.open), s.plan)
 }
 
 // join says which connection this is.
@@ -361,7 +363,8 @@ func (s *side) ending(c *conn.Conn) *ending {
 	e := &ending{
 		who: "galago", at: time.Now(), err: s.told.endErr, failed: s.told.failed, may: s.may,
 		framing: s.framing, expands: s.told.expands, stats: c.Stats(), hasStats: true,
-		portable: s.w.set.portable, panicked: s.panicked, plan: s.plan, own: s.told.bytes, partial: s.partial || s.halfway(), sends: s.told.accepted, received: s.in,
+		portable: s.w.set.portable, panicked: s.panicked, plan: s.plan,
+		own: s.told.bytes, partial: s.partial || s.halfway(), sends: s.told.accepted, received: s.in,
 	}
 	paused := s.told.paused || s.exPause || s.tap != nil || s.told.breaks
 	e.dropped = s.dropped || s.broken || paused && s.closing
@@ -445,8 +448,9 @@ func (s *side) maybePanic() {
 // strategy does what the panic says. Anything else, such as runtime.Goexit, means stop.
 type strategy struct{ rep *report }
 
-func (st strategy) HandleFailure(_ *proto.ActorSystem, sup proto.Supervisor, child *proto.PID, _ *proto.RestartStatistics,
-	reason, _ any) {
+// HandleFailure decides.
+func (st strategy) HandleFailure(_ *proto.ActorSystem, sup proto.Supervisor, child *proto.PID,
+	_ *proto.RestartStatistics, reason, _ any) {
 	directive := proto.StopDirective
 	if p, ok := reason.(*actor.PanicError); ok {
 		switch v := p.Value.(type) {

@@ -88,7 +88,10 @@ func TestToldFindsEveryBrokenPromise(t *testing.T) {
 		do   func(l *tell)
 		says string
 	}{
-		"data first":       {func(l *tell) { l.call("OnReceived", func() { l.onReceived(1) }) }, "before OnConnected"},
+		"data first": {
+			func(l *tell) { l.call("OnReceived", func() { l.onReceived(1) }) },
+			"before OnConnected",
+		},
 		"closed first":     {func(l *tell) { l.end(nil, nil) }, "before OnConnected"},
 		"connected twice":  {connected(func(l *tell) { l.connect() }), "second OnConnected"},
 		"failed after all": {connected(func(l *tell) { l.call("OnConnectFailed", nil) }), "after OnConnected"},
@@ -101,16 +104,32 @@ func TestToldFindsEveryBrokenPromise(t *testing.T) {
 		"no data":          {connected(func(l *tell) { l.onReceived(0) }), "without data"},
 		"EOF twice":        {connected(func(l *tell) { l.onEOF(); l.onEOF() }), "second OnEOF"},
 
-		"a token again":     {connected(func(l *tell) { l.send(1); l.send(1) }), "token 1 after 1"},
-		"a token left out":  {connected(func(l *tell) { l.send(2) }), "nobody else"},
-		"sent twice":        {connected(func(l *tell) { l.send(1); l.onSent(1, 10); l.onSent(1, 10) }), "no send waits"},
-		"sent out of order": {connected(func(l *tell) { l.send(1); l.send(2); l.onSent(2, 20) }), "outcome of 1 is due"},
-		"never sent":        {connected(func(l *tell) { l.onSendFailed(1) }), "no send waits"},
-		"sent after failed": {connected(func(l *tell) { l.send(1); l.send(2); l.onSendFailed(1); l.onSent(2, 20) }), "after an OnSendFailed"},
-		"sent too soon":     {connected(func(l *tell) { l.send(1); l.onSent(1, 9) }), "but 9 are written"},
-		"no outcome":        {connected(func(l *tell) { l.send(1); l.end(aborted, nil) }), "outcome of 1 sends"},
-		"failed in order":   {connected(func(l *tell) { l.send(1); l.onSendFailed(1); l.end(nil, nil) }), "in order"},
-		"failed, truncated": {connected(func(l *tell) { l.send(1); l.onSendFailed(1); l.end(&conn.CloseError{Cause: conn.CauseTruncated}, nil) }), "in order but"},
+		"a token again":    {connected(func(l *tell) { l.send(1); l.send(1) }), "token 1 after 1"},
+		"a token left out": {connected(func(l *tell) { l.send(2) }), "nobody else"},
+		"sent twice": {
+			connected(func(l *tell) { l.send(1); l.onSent(1, 10); l.onSent(1, 10) }),
+			"no send waits",
+		},
+		"sent out of order": {
+			connected(func(l *tell) { l.send(1); l.send(2); l.onSent(2, 20) }),
+			"outcome of 1 is due",
+		},
+		"never sent": {connected(func(l *tell) { l.onSendFailed(1) }), "no send waits"},
+		"sent after failed": {
+			connected(func(l *tell) { l.send(1); l.send(2); l.onSendFailed(1); l.onSent(2, 20) }),
+			"after an OnSendFailed",
+		},
+		"sent too soon":   {connected(func(l *tell) { l.send(1); l.onSent(1, 9) }), "but 9 are written"},
+		"no outcome":      {connected(func(l *tell) { l.send(1); l.end(aborted, nil) }), "outcome of 1 sends"},
+		"failed in order": {connected(func(l *tell) { l.send(1); l.onSendFailed(1); l.end(nil, nil) }), "in order"},
+		"failed, truncated": {
+			connected(func(l *tell) {
+				l.send(1)
+				l.onSendFailed(1)
+				l.end(&conn.CloseError{Cause: conn.CauseTruncated}, nil)
+			}),
+			"in order but",
+		},
 		"failed, though out": {connected(func(l *tell) {
 			l.send(1)
 			l.onSendFailed(1)
@@ -123,23 +142,59 @@ func TestToldFindsEveryBrokenPromise(t *testing.T) {
 		"accepted too large": {connected(func(l *tell) { l.acceptedSend(1, 1001, 0) }), "MaxPending is 1000"},
 		"pending too much":   {connected(func(l *tell) { l.acceptedSend(1, 10, 2001) }), "2001 bytes are pending"},
 
-		"refused writeable": {connected(func(l *tell) { l.refusedSend(conn.ErrNotWriteable, 1, true, conn.StateConnected) }), "IsWriteable, and"},
-		"refused wrongly":   {connected(func(l *tell) { l.refusedSend(conn.ErrNotConnected, 1, false, conn.StateConnected) }), "in state"},
-		"refused, no word":  {connected(func(l *tell) { l.closed = true; l.refusedSend(conn.ErrNotWriteable, 1, false, conn.StateClosing) }), "in state"},
-		"refused as large":  {connected(func(l *tell) { l.refusedSend(conn.ErrTooLarge, 1, false, conn.StateConnected) }), "MaxPending is 1000"},
-		"refused, not said": {connected(func(l *tell) { l.refusedSend(conn.ErrNotWriteable, 1001, false, conn.StateConnected) }), "MaxPending is 1000"},
-		"refused not ready": {connected(func(l *tell) { l.refusedSend(conn.ErrNotReady, 1, false, conn.StateConnected) }), "while connected"},
-		"refused oddly":     {connected(func(l *tell) { l.refusedSend(errors.New("no"), 1, false, conn.StateConnected) }), "no SendError"},
+		"refused writeable": {
+			connected(func(l *tell) { l.refusedSend(conn.ErrNotWriteable, 1, true, conn.StateConnected) }),
+			"IsWriteable, and",
+		},
+		"refused wrongly": {
+			connected(func(l *tell) { l.refusedSend(conn.ErrNotConnected, 1, false, conn.StateConnected) }),
+			"in state",
+		},
+		"refused, no word": {
+			connected(func(l *tell) {
+				l.closed = true
+				l.refusedSend(conn.ErrNotWriteable, 1, false, conn.StateClosing)
+			}),
+			"in state",
+		},
+		"refused as large": {
+			connected(func(l *tell) { l.refusedSend(conn.ErrTooLarge, 1, false, conn.StateConnected) }),
+			"MaxPending is 1000",
+		},
+		"refused, not said": {
+			connected(func(l *tell) { l.refusedSend(conn.ErrNotWriteable, 1001, false, conn.StateConnected) }),
+			"MaxPending is 1000",
+		},
+		"refused not ready": {
+			connected(func(l *tell) { l.refusedSend(conn.ErrNotReady, 1, false, conn.StateConnected) }),
+			"while connected",
+		},
+		"refused oddly": {
+			connected(func(l *tell) { l.refusedSend(errors.New("no"), 1, false, conn.StateConnected) }),
+			"no SendError",
+		},
 
-		"throttled twice":      {connected(func(l *tell) { l.onThrottled(false); l.onThrottled(false) }), "twice in a row"},
+		"throttled twice": {
+			connected(func(l *tell) { l.onThrottled(false); l.onThrottled(false) }),
+			"twice in a row",
+		},
 		"throttled, writeable": {connected(func(l *tell) { l.onThrottled(true) }), "IsWriteable in OnThrottled"},
 		"unthrottled first":    {connected(func(l *tell) { l.onUnthrottled(true) }), "without OnThrottled"},
-		"unthrottled, not so":  {connected(func(l *tell) { l.onThrottled(false); l.onUnthrottled(false) }), "not IsWriteable"},
-		"unthrottled closed":   {connected(func(l *tell) { l.onThrottled(false); l.closed = true; l.onUnthrottled(true) }), "after Close"},
+		"unthrottled, not so": {
+			connected(func(l *tell) { l.onThrottled(false); l.onUnthrottled(false) }),
+			"not IsWriteable",
+		},
+		"unthrottled closed": {
+			connected(func(l *tell) { l.onThrottled(false); l.closed = true; l.onUnthrottled(true) }),
+			"after Close",
+		},
 
-		"a timer unknown":  {connected(func(l *tell) { l.onTimer(1) }), "OnTimer 1"},
-		"a timer twice":    {connected(func(l *tell) { l.startedTimer(1); l.onTimer(1); l.onTimer(1) }), "OnTimer 1"},
-		"a timer stopped":  {connected(func(l *tell) { l.startedTimer(1); l.stoppedTimer(1, true); l.onTimer(1) }), "OnTimer 1"},
+		"a timer unknown": {connected(func(l *tell) { l.onTimer(1) }), "OnTimer 1"},
+		"a timer twice":   {connected(func(l *tell) { l.startedTimer(1); l.onTimer(1); l.onTimer(1) }), "OnTimer 1"},
+		"a timer stopped": {
+			connected(func(l *tell) { l.startedTimer(1); l.stoppedTimer(1, true); l.onTimer(1) }),
+			"OnTimer 1",
+		},
 		"a timer's token":  {connected(func(l *tell) { l.startedTimer(1); l.startedTimer(1) }), "twice"},
 		"a stop that lies": {connected(func(l *tell) { l.startedTimer(1); l.stoppedTimer(1, false) }), "said false"},
 		"idle, never set":  {connected(func(l *tell) { l.onIdle(0) }), "without an idle timeout"},
@@ -147,17 +202,53 @@ func TestToldFindsEveryBrokenPromise(t *testing.T) {
 		"an event lost":    {connected(func(l *tell) { l.onEvent(2) }), "OnEvent 2"},
 		"an event again":   {connected(func(l *tell) { l.onEvent(1); l.onEvent(1) }), "OnEvent 1"},
 
-		"an odd failure": {func(l *tell) { l.call("OnConnectFailed", func() { l.onEnd(true, errors.New("no"), conn.Stats{}) }) }, "no ConnectError"},
-		"an odd end":     {connected(func(l *tell) { l.end(errors.New("no"), nil) }), "no CloseError"},
-		"unsettled":      {connected(func(l *tell) { l.end(nil, func(s *conn.Stats) { s.Accepted++ }) }), "are not 0 sent"},
-		"not accepted":   {connected(func(l *tell) { l.end(nil, func(s *conn.Stats) { s.Accepted++; s.Sent++ }) }), "accepted: 1"},
-		"not failed":     {connected(func(l *tell) { l.end(nil, func(s *conn.Stats) { s.Accepted++; s.Failed++ }) }), "failed: 1"},
-		"not refused":    {connected(func(l *tell) { l.end(nil, func(s *conn.Stats) { s.Refused++ }) }), "refused: 1"},
-		"not received":   {connected(func(l *tell) { l.end(nil, func(s *conn.Stats) { s.Received++ }) }), "received: 1"},
-		"not throttled":  {connected(func(l *tell) { l.end(nil, func(s *conn.Stats) { s.Throttles++ }) }), "throttles: 1"},
-		"throttled more": {connected(func(l *tell) { l.end(aborted, func(s *conn.Stats) { s.Throttles += 2 }) }), "throttles: 2"},
-		"still pending":  {connected(func(l *tell) { l.end(nil, func(s *conn.Stats) { s.Pending++ }) }), "1 bytes are pending"},
-		"less written":   {connected(func(l *tell) { l.send(1); l.onSent(1, 10); l.end(nil, func(s *conn.Stats) { s.BytesWritten = 9 }) }), "9 bytes written"},
+		"an odd failure": {
+			func(l *tell) {
+				l.call("OnConnectFailed", func() { l.onEnd(true, errors.New("no"), conn.Stats{}) })
+			},
+			"no ConnectError",
+		},
+		"an odd end": {connected(func(l *tell) { l.end(errors.New("no"), nil) }), "no CloseError"},
+		"unsettled": {
+			connected(func(l *tell) { l.end(nil, func(s *conn.Stats) { s.Accepted++ }) }),
+			"are not 0 sent",
+		},
+		"not accepted": {
+			connected(func(l *tell) { l.end(nil, func(s *conn.Stats) { s.Accepted++; s.Sent++ }) }),
+			"accepted: 1",
+		},
+		"not failed": {
+			connected(func(l *tell) { l.end(nil, func(s *conn.Stats) { s.Accepted++; s.Failed++ }) }),
+			"failed: 1",
+		},
+		"not refused": {
+			connected(func(l *tell) { l.end(nil, func(s *conn.Stats) { s.Refused++ }) }),
+			"refused: 1",
+		},
+		"not received": {
+			connected(func(l *tell) { l.end(nil, func(s *conn.Stats) { s.Received++ }) }),
+			"received: 1",
+		},
+		"not throttled": {
+			connected(func(l *tell) { l.end(nil, func(s *conn.Stats) { s.Throttles++ }) }),
+			"throttles: 1",
+		},
+		"throttled more": {
+			connected(func(l *tell) { l.end(aborted, func(s *conn.Stats) { s.Throttles += 2 }) }),
+			"throttles: 2",
+		},
+		"still pending": {
+			connected(func(l *tell) { l.end(nil, func(s *conn.Stats) { s.Pending++ }) }),
+			"1 bytes are pending",
+		},
+		"less written": {
+			connected(func(l *tell) {
+				l.send(1)
+				l.onSent(1, 10)
+				l.end(nil, func(s *conn.Stats) { s.BytesWritten = 9 })
+			}),
+			"9 bytes written",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newTell()
@@ -172,7 +263,10 @@ func TestAckerFindsWhatIsWrong(t *testing.T) {
 		do   func(a *acker, k *ack)
 		says string
 	}{
-		"two answers":   {func(a *acker, k *ack) { a.written(k); a.failed(k, conn.ErrNotConnected) }, "second answer"},
+		"two answers": {
+			func(a *acker, k *ack) { a.written(k); a.failed(k, conn.ErrNotConnected) },
+			"second answer",
+		},
 		"written twice": {func(a *acker, k *ack) { a.written(k); a.written(k) }, "second answer"},
 		"dead as well":  {func(a *acker, k *ack) { a.failed(k, conn.ErrNotConnected); a.dead(k) }, "second answer"},
 		"odd error":     {func(a *acker, k *ack) { a.failed(k, errors.New("no")) }, "WriteFailed for"},

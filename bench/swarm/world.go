@@ -59,7 +59,8 @@ func newWorld(set *settings, rep *report, nextID *atomic.Uint64, dir string) (*w
 	w.sys.EventStream.Subscribe(w.deadLetter)
 	var err error
 	w.net, err = actor.New(w.sys, actor.Config{
-		Loops: set.loops, Portable: set.portable, Strategy: strategy{rep}, Logger: slog.New(watcher{rep}), StallWarning: time.Minute,
+		Loops: set.loops, Portable: set.portable, Strategy: strategy{rep},
+		Logger: slog.New(watcher{rep}), StallWarning: time.Minute,
 	})
 	if err != nil {
 		return nil, err
@@ -261,7 +262,8 @@ func (w *world) maybeJudge(p *pair) {
 	p.mu.Lock()
 	over := p.ends[0] != nil && p.acks == 0 && !p.done
 	if over && p.ends[1] == nil {
-		over = !p.joined[1] && (p.ends[0].orderly() && !p.layered && !w.shutting.Load() || time.Since(p.ends[0].at) > w.patience())
+		telling := p.ends[0].orderly() && !p.layered && !w.shutting.Load() // then somebody must have heard it
+		over = !p.joined[1] && (telling || time.Since(p.ends[0].at) > w.patience())
 		if over {
 			w.rep.add(countUnjoined, 1)
 		}
@@ -279,7 +281,8 @@ func (w *world) maybeJudge(p *pair) {
 		}
 	}
 	for _, problem := range judge(ends, sudden) {
-		w.rep.violation(fmt.Sprintf("connection %d", p.id), fmt.Sprintf("%s [dialer %v; acceptor %v]", problem, ends[0], ends[1]))
+		w.rep.violation(fmt.Sprintf("connection %d", p.id),
+			fmt.Sprintf("%s [dialer %v; acceptor %v]", problem, ends[0], ends[1]))
 	}
 	w.forget(p)
 }
@@ -345,7 +348,8 @@ func (w *world) describe(p *pair) string {
 	p.mu.Unlock()
 	w.sides.Range(func(_, value any) bool {
 		if s := value.(*side); s.owner.Load() == p {
-			text += fmt.Sprintf("; the %s, last callback %s, says: %s", [2]string{"dialer", "acceptor"}[s.dir], s.lastCallback(), w.ask(s))
+			text += fmt.Sprintf("; the %s, last callback %s, says: %s",
+				[2]string{"dialer", "acceptor"}[s.dir], s.lastCallback(), w.ask(s))
 		}
 		return true
 	})
