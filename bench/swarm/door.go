@@ -95,7 +95,7 @@ func (d *door) seed() uint64 {
 func (w *world) config(r *rand.Rand, f framing, dir int) conn.Config {
 	chunk := headLen + w.set.sizes + maxFraming
 	c := conn.Config{
-		Split: f.split(w.set.sizes), MaxFrame: headLen + w.set.sizes,
+		Split: f.split(w.set.sizes), MaxFrame: maxFrame(w.set.sizes),
 		HighWater: 1 << (8 + r.IntN(10)), MaxPending: max(chunk, 1<<(12+r.IntN(9))),
 		ReadWaits: conn.Off, StartTimeout: 30 * time.Second, CloseTimeout: usualCloseTimeout,
 	}

@@ -61,7 +61,7 @@ func TestEveryKindAlone(t *testing.T) {
 	} {
 		t.Run(args, func(t *testing.T) {
 			var out, errs bytes.Buffer
-			code := command(append(strings.Fields(args), "-duration", "20s", "-total", "40", "-bound", "40s"), &out, &errs)
+			code := command(append(strings.Fields(args), "-duration", "20s", "-total", "15", "-bound", "40s"), &out, &errs)
 			require.Equal(t, 0, code, "%s\n%s", errs.String(), out.String())
 		})
 		if testing.Short() {

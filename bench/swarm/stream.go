@@ -184,13 +184,16 @@ var framingNames = [framings]string{raw: "raw", prefixed: "prefixed", varint: "v
 // maxFraming is the most that a framing adds to a chunk.
 const maxFraming = 5
 
+// maxFrame is the longest frame, where the longest body of a chunk has so many bytes: there is the hello, too.
+func maxFrame(longest int) int { return headLen + max(longest, helloLen) }
+
 // split returns the function that cuts chunks with bodies of at most max bytes.
 func (f framing) split(max int) bufio.SplitFunc {
 	switch f {
 	case prefixed:
-		return frame.Prefixed(4, headLen+max)
+		return frame.Prefixed(4, maxFrame(max))
 	case varint:
-		return frame.Varint(headLen + max)
+		return frame.Varint(maxFrame(max))
 	}
 	return nil
 }
