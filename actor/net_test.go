@@ -285,16 +285,16 @@ func TestNET5_NothingIsLeft(t *testing.T) {
 		for range 3 {
 			n, err := actor.New(system, w.network(actor.Config{}))
 			require.NoError(t, err)
-			var made []*probe
+			made := make(chan *probe, 9)
 			ln, err := n.Listen(t.Context(), addr, func() actor.Actor {
 				p := new(probe)
-				made = append(made, p)
+				made <- p
 				return p
 			}, w.listen(actor.ListenConfig{}))
 			require.NoError(t, err, "a new network can listen on the same port at once")
 			addr = ln.Addr().String()
 			c := (&server{Listener: ln, t: t}).dial()
-			soon(t, func() bool { return ln.Len() == 1 }, "it is accepted")
+			soon(t, func() bool { return len(made) == 1 && ln.Len() == 1 }, "it is accepted")
 			fastAbort(t, n)
 			c.reset()
 			assert.Empty(t, before.wait(), "no goroutine and no descriptor is left")
