@@ -320,7 +320,8 @@ func limitFor(spare int) uint64 {
 	}
 }
 
-// However much there is to do, sockets are polled: after 256 turns, or 50 µs.
+// However much there is to do, sockets are polled: after 256 turns; or after 50 µs, if those that were queued had their
+// turn.
 func TestMSG9_SocketsArePolledAmongTurns(t *testing.T) {
 	sys := broken()
 	turns, since, most, polls := 0, 0, 0, 0
@@ -361,6 +362,52 @@ func TestMSG9_SocketsArePolledAmongTurns(t *testing.T) {
 		return true
 	}})
 	assert.GreaterOrEqual(t, await(t, long, "long turns"), 18)
+}
+
+// Those that were found by one poll have their turn before the next one, which would only put others behind them.
+func TestMSG9_SocketsAreNotPolledWhileThoseOfTheLastPollWait(t *testing.T) {
+	sys := broken()
+	polls := 0
+	sys.poll = func(ep int, ev []unix.EpollEvent) (int, syscall.Errno) { polls++; return poll(ep, ev) }
+	l := newLoop(t, Config{sys: sys})
+	// Each of n tasks takes a turn of length d. It returns how often the loop polled meanwhile, and how long all took.
+	round := func(n int, d time.Duration) (polled int, took time.Duration) {
+		done := make(chan struct{})
+		var begun time.Time
+		task := func(k int) *step {
+			return &step{do: func(now time.Time) bool {
+				if k == 0 {
+					begun, polls = now, 0
+				}
+				for time.Since(now) < d {
+				}
+				if k == n-1 {
+					polled, took = polls, time.Since(begun)
+					close(done)
+				}
+				return false
+			}}
+		}
+		do(t, l, func() {
+			for k := range n {
+				l.QueueLocal(task(k))
+			}
+			for now := l.Now(); time.Since(now) < 2*maxSpan; { // so that it polls now
+			}
+		})
+		await(t, done, "all turns")
+		return polled, took
+	}
+	quick := false
+	for end := time.Now().Add(patience); !quick && time.Now().Before(end); {
+		polled, took := round(5, 2*maxSpan)
+		if quick = took < maxRound; quick { // else the machine was too slow, and the round over
+			assert.Zero(t, polled)
+		}
+	}
+	assert.True(t, quick, "five short turns always take a millisecond")
+	polled, _ := round(10, maxRound)
+	assert.GreaterOrEqual(t, polled, 9, "nobody waits for so long")
 }
 
 // The count of wakes is that of system calls.

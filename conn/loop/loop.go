@@ -78,8 +78,11 @@ type Stats struct {
 }
 
 const (
-	maxTurns = 256                   // between two polls
-	maxSpan  = 50 * time.Microsecond // from the last poll on; a turn in progress may exceed it
+	maxTurns = 256 // between two polls
+
+	// From the last poll on; a turn in progress may exceed it.
+	maxSpan  = 50 * time.Microsecond // once all that were queued after that poll had their turn
+	maxRound = time.Millisecond      // in any case
 )
 
 // A waiter finds out what has happened, and sleeps when nothing has. A portable loop has nothing to find out: whatever
@@ -282,9 +285,11 @@ func (l *Loop) rounds() (more bool) {
 	}
 }
 
-// turns gives turns until nobody wants one, or it is time to poll.
+// turns gives turns until nobody wants one, or it is time to poll. Whoever is found by a poll waits behind those that
+// are queued, so there is no hurry while these have their turn; but those that come again must not be before it.
 func (l *Loop) turns() {
-	for n := 0; l.runq.n > 0 && n < maxTurns && l.elapsed < maxSpan; n++ {
+	queued := l.runq.n
+	for n := 0; l.runq.n > 0 && n < maxTurns && (l.elapsed < maxSpan || n < queued && l.elapsed < maxRound); n++ {
 		t := l.runq.pop()
 		k := t.link()
 		if !k.begin() {
