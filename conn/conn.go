@@ -11,6 +11,13 @@ import (
 // A Conn is one TCP connection as its owner sees it. Only the owner may call its methods, and only during a turn:
 // in a callback, or while the turn handles the owner's messages.
 type Conn struct {
+	// What every turn needs comes first, what is seldom needed last: of many connections few lines are in the cache.
+	state    State
+	armed    Interest
+	holds    holder
+	idleCuts uint8 // tokens that split cut in a row without taking a byte
+	flags    flags
+
 	h   Handler
 	b   Backend
 	cfg *Config
@@ -30,24 +37,43 @@ type Conn struct {
 	held  []byte // read, or passed up by layers, and not delivered yet; all but the first off bytes
 	off   int
 
-	idle, idleAt, active int64 // the idle timeout, when to look at it, and when a byte last moved
-	layerAt              int64 // when a layer wants Expire
-	timers               *timerSet
-	timer                TimerToken // the last one issued
+	idleAt, active int64 // when to look at the idle timeout, and when a byte last moved
+	layerAt        int64 // when a layer wants Expire
+	timers         *timerSet
 
 	accepted, sent      SendToken // the last one issued; the last one told as sent
-	failed, refused     uint64
 	received, bytesRead uint64
-	ownTotal            uint64 // bytes that layers passed down on their own
-	throttle            throttle
 
+	idle     int64  // the idle timeout
+	ownTotal uint64 // bytes that layers passed down on their own
+
+	rare   *rare       // nil until it is needed
 	reason *CloseError // why an orderly end is not a clean one; or why a layer ended the connection
 
-	state    State
-	armed    Interest
-	holds    holder
-	idleCuts uint8 // tokens that split cut in a row without taking a byte
-	flags    flags
+}
+
+// rare is what most connections never have. It stays once it is there.
+type rare struct {
+	timer           TimerToken // the last one issued
+	failed, refused uint64
+	throttle        throttle
+}
+
+var never rare // what a connection has that has none; nobody changes it
+
+// rarely returns c's rare for reading, needRare for changing.
+func (c *Conn) rarely() *rare {
+	if c.rare == nil {
+		return &never
+	}
+	return c.rare
+}
+
+func (c *Conn) needRare() *rare {
+	if c.rare == nil {
+		c.rare = new(rare)
+	}
+	return c.rare
 }
 
 // flags are facts about a connection that outlive a call.
@@ -118,16 +144,17 @@ func (c *Conn) RemoteAddr() netip.AddrPort { return c.b.Info().Remote }
 
 // Stats returns what was counted so far.
 func (c *Conn) Stats() Stats {
+	r := c.rarely()
 	return Stats{
 		BytesRead:    c.bytesRead,
 		BytesWritten: c.queue.out,
 		Received:     c.received,
 		Accepted:     uint64(c.accepted),
 		Sent:         uint64(c.sent),
-		Failed:       c.failed,
-		Refused:      c.refused,
+		Failed:       r.failed,
+		Refused:      r.refused,
 		Pending:      c.queue.pending,
-		Throttles:    c.throttle.count,
+		Throttles:    r.throttle.count,
 		Throttled:    c.throttledFor(),
 	}
 }

@@ -30,8 +30,9 @@ func (c *Conn) crossing() {
 // startThrottle refuses sends from now on: what a notice forbids begins with its cause.
 func (c *Conn) startThrottle() {
 	c.flags.set(flagUnwriteable) // it was not: a refused Send does not get here
-	c.throttle.count++
-	c.throttle.since = c.now
+	t := &c.needRare().throttle
+	t.count++
+	t.since = c.now
 	c.notify(noticeThrottled, 0, nil)
 }
 
@@ -47,13 +48,15 @@ func (c *Conn) maybeUnthrottle() {
 // endThrottle accepts sends again: what a notice allows begins when it is told. Earlier, another message could fill
 // the queue before the handler hears.
 func (c *Conn) endThrottle() {
-	c.throttle.total += c.now - c.throttle.since
+	t := &c.needRare().throttle
+	t.total += c.now - t.since
 	c.flags.clear(flagUnwriteable | flagEasing)
 }
 
 func (c *Conn) throttledFor() time.Duration {
+	t := c.rarely().throttle
 	if c.flags.has(flagUnwriteable) {
-		return time.Duration(c.throttle.total + c.now - c.throttle.since)
+		t.total += c.now - t.since
 	}
-	return time.Duration(c.throttle.total)
+	return time.Duration(t.total)
 }

@@ -219,7 +219,7 @@ func (c *Conn) count(n notice) {
 	case noticeSent:
 		c.sent = SendToken(n.token)
 	case noticeSendFailed:
-		c.failed++
+		c.needRare().failed++
 	}
 }
 

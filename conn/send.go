@@ -16,7 +16,7 @@ func (c *Conn) Send(bufs ...[]byte) (SendToken, error) {
 	}
 	if err := c.refusal(total); err != 0 {
 		if err == ErrNotWriteable {
-			c.refused++
+			c.needRare().refused++
 		}
 		return 0, err
 	}

@@ -40,8 +40,9 @@ func (c *Conn) StartTimer(d time.Duration) TimerToken {
 	if c.timers == nil {
 		c.timers = c.m.timerSet()
 	}
-	c.timer++
-	t := timer{c.after(max(d, 0)), c.timer}
+	last := &c.needRare().timer
+	*last++
+	t := timer{c.after(max(d, 0)), *last}
 	i, _ := slices.BinarySearchFunc(c.timers.list, t, timer.later)
 	c.timers.list = slices.Insert(c.timers.list, i, t)
 	return t.token

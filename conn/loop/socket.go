@@ -16,11 +16,11 @@ import (
 // It is small, for there is one in every connection. Where it has to ask the system for an address, it asks when the
 // address is wanted, and at the latest when it closes.
 type Socket struct {
-	loop   *Loop
-	owner  Owner
 	about  *about         // nil until it is asked
 	remote netip.AddrPort // told by accept; a socket that was reset does not know it any more
-	number int32          // the descriptor plus one; 0 if there is none, ported if package net has it
+	loop   *Loop          // from here on, what every turn needs
+	owner  Owner
+	number int32 // the descriptor plus one; 0 if there is none, ported if package net has it
 	slot   int32
 	timer  int32 // place of the deadline, plus one
 	errno  uint16
