@@ -14,19 +14,21 @@ import (
 // the loop, the owner of the socket. Only PostUserMessage, PostSystemMessage, UserMessageCount and Post may be called
 // by any goroutine; the rest belongs to the goroutine that takes the turns.
 type connection struct {
+	// What every turn needs fills one line of the cache, up to the counters that the mailbox begins with; another one
+	// begins in the middle of socket, and goes on in driver.
 	loop.Link
+	facts facts
+	phase phase
+	tries uint8 // times that a broken stop was taken up again
+
 	Actor // the user's; its callbacks are promoted, but for those that this file defines
 
 	kind *kind
 	inv  proto.MessageInvoker // its context, once it is spawned
+	acks *acks                // Writes not settled; nil if there is none
 
 	mail mailbox
-	acks *acks       // Writes not settled; nil if there is none
 	died *PanicError // the failure for which it is suspended, or ends; else nil
-
-	phase phase
-	facts facts
-	tries uint8 // times that a broken stop was taken up again
 
 	socket loop.Socket // unused if kind has a Detached
 	driver conn.Driver

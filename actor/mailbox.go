@@ -1,6 +1,7 @@
 package actor
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -8,17 +9,17 @@ import (
 // A mailbox holds what was posted to an actor of ours and not handled yet: functions, system messages, user messages,
 // each in order. Any goroutine posts; only the turn takes out.
 type mailbox struct {
+	pending atomic.Int32 // length of first, so that a turn need not take the lock to find nothing
+	users   atomic.Int32 // user messages not handled yet
+
 	mu    sync.Mutex
-	posts []func() // guarded by mu
-	sys   []any    // guarded by mu
-	in    []any    // guarded by mu: user messages
+	first []any // guarded by mu: functions and system messages
+	in    []any // guarded by mu: user messages
 	state mailState
 
-	grown   bool         // owner only: in or out was large since the mailbox was last idle
-	head    int32        // owner only: out is handled up to here
-	pending atomic.Int32 // of posts and sys, so that a turn need not take the lock to find none
-	users   atomic.Int32 // user messages not handled yet
-	out     []any        // owner only: user messages taken over from in
+	grown bool  // owner only: in or out was large since the mailbox was last idle
+	head  int32 // owner only: out is handled up to here
+	out   []any // owner only: user messages taken over from in
 }
 
 type mailState uint8 // guarded by mu
@@ -53,42 +54,41 @@ func (m *mailbox) post(msgs ...any) mailState {
 }
 
 // postSystem adds a system message; if first, before all others.
-func (m *mailbox) postSystem(msg any, first bool) mailState {
+func (m *mailbox) postSystem(msg any, first bool) mailState { return m.postFirst(msg, first) }
+
+// postFunc adds a function that is to run between two turns.
+func (m *mailbox) postFunc(f func()) mailState { return m.postFirst(f, false) }
+
+func (m *mailbox) postFirst(x any, first bool) mailState {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.state == mailClosed {
 		return m.state
 	}
 	if first {
-		m.sys = append([]any{msg}, m.sys...)
+		m.first = append([]any{x}, m.first...)
 	} else {
-		m.sys = append(m.sys, msg)
+		m.first = append(m.first, x)
 	}
 	m.pending.Add(1)
 	return m.state
 }
 
-// postFunc adds a function that is to run between two turns.
-func (m *mailbox) postFunc(f func()) mailState {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.state != mailClosed {
-		m.posts = append(m.posts, f)
-		m.pending.Add(1)
-	}
-	return m.state
-}
-
 // funcs takes out all functions.
-func (m *mailbox) funcs() []func() {
+func (m *mailbox) funcs() (fs []func()) {
 	if m.pending.Load() == 0 {
 		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	fs := m.posts
-	m.posts = nil
-	m.pending.Add(int32(-len(fs)))
+	m.first = slices.DeleteFunc(m.first, func(x any) bool {
+		f, ok := x.(func())
+		if ok {
+			fs = append(fs, f)
+		}
+		return ok
+	})
+	m.took(len(fs))
 	return fs
 }
 
@@ -99,16 +99,27 @@ func (m *mailbox) nextSystem() (msg any, ok bool) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.sys) == 0 {
+	i := slices.IndexFunc(m.first, func(x any) bool { _, ok := x.(func()); return !ok })
+	switch {
+	case i < 0:
 		return nil, false
+	case i == 0: // there may be many
+		msg, m.first[0] = m.first[0], nil
+		m.first = m.first[1:]
+	default:
+		msg = m.first[i]
+		m.first = slices.Delete(m.first, i, i+1)
 	}
-	msg = m.sys[0]
-	m.sys[0] = nil
-	if m.sys = m.sys[1:]; len(m.sys) == 0 {
-		m.sys = nil // system messages are rare; most connections never have one while they are open
-	}
-	m.pending.Add(-1)
+	m.took(1)
 	return msg, true
+}
+
+// took notes that n entries were taken out of first. mu is held.
+func (m *mailbox) took(n int) {
+	m.pending.Add(int32(-n))
+	if len(m.first) == 0 {
+		m.first = nil // they are rare; most connections never have one while they are open
+	}
 }
 
 // next takes out the oldest user message.
@@ -156,8 +167,9 @@ func (m *mailbox) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.state = mailClosed
-	m.pending.Add(int32(-len(m.posts)))
-	m.posts = nil
+	was := len(m.first)
+	m.first = slices.DeleteFunc(m.first, func(x any) bool { _, ok := x.(func()); return ok })
+	m.took(was - len(m.first))
 }
 
 // hasSystem reports whether functions or system messages wait, hasUser whether user messages do.
