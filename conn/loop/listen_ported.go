@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"syscall"
 	"time"
 
@@ -16,7 +17,6 @@ type portedAcceptor struct {
 	Link
 	loop *Loop
 	ln   *Listener
-	id   int32
 	nl   net.Listener
 	room chan struct{} // holds one Release that came while it waited for room
 	quit context.Context
@@ -25,6 +25,9 @@ type portedAcceptor struct {
 	next     int // the loop to try first when dealing
 	failures int // in a row
 	told     bool
+
+	mu sync.Mutex // keeps whoever closes the loop waiting until the door is known to itself
+	id int32
 }
 
 // openPorted listens by package net.
@@ -39,12 +42,14 @@ func (ln *Listener) openPorted(ctx context.Context, network, addr string) error 
 	a := &portedAcceptor{ln: ln, loop: Least(ln.loops, 0), nl: nl, room: make(chan struct{}, 1)}
 	a.quit, a.end = context.WithCancel(context.Background())
 	ln.addr, ln.door = nl.Addr(), a
+	a.mu.Lock()
 	id, ok := a.loop.addDoor(a, 1)
+	a.id = id
+	a.mu.Unlock()
 	if !ok {
 		a.end()
 		return errors.Join(&net.OpError{Op: "listen", Net: network, Addr: ln.addr, Err: net.ErrClosed}, nl.Close())
 	}
-	a.id = id
 	go a.run()
 	return nil
 }
@@ -64,7 +69,10 @@ func (a *portedAcceptor) Turn(time.Time, *conn.Memory) bool {
 func (a *portedAcceptor) close() error {
 	a.end()
 	err := a.nl.Close()
-	a.loop.removeDoor(a.id)
+	a.mu.Lock()
+	id := a.id
+	a.mu.Unlock()
+	a.loop.removeDoor(id)
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
