@@ -33,21 +33,21 @@ func (a *portedAttempt) address() netip.AddrPort { return a.to }
 
 func (a *portedAttempt) open() error { return nil }
 
-// connect lets a goroutine dial. The dialer may be over before that is.
+// connect lets a goroutine dial. The dialer may be over before that is. If its context ends, it closes its attempts, and
+// says why; they need not say so, too.
 func (a *portedAttempt) connect() (connected bool, err error) {
-	ctx, cancel := context.WithCancel(a.d.ctx)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(a.d.ctx))
 	a.cancel = cancel
 	dialer, address, options := a.dialer(), a.d.addressOf(a.to), a.d.cfg.Options
 	a.loop.helpers.Add(1)
 	go func() {
 		defer a.loop.helpers.Done()
 		defer cancel()
-		var nc net.Conn
-		err := errors.New("Options.Control ended the goroutine") // runtime.Goexit: then only the deferred is run
-		defer func() { a.ended(nc, err) }()
-		if nc, err = dialer.DialContext(ctx, networkOf(a.to), address); err == nil {
+		nc, err := dialer.DialContext(ctx, networkOf(a.to), address)
+		if err == nil {
 			options.apply(nc)
 		}
+		a.ended(nc, err)
 	}()
 	return false, nil
 }
@@ -77,17 +77,25 @@ func (a *portedAttempt) dialer() net.Dialer {
 	return n
 }
 
-// guarded calls what is the application's, and may do anything.
-func (a *portedAttempt) guarded(control func() error) (err error) {
-	defer func() {
-		if value := recover(); value != nil {
-			err = fmt.Errorf("Options.Control panicked: %v", value)
-			if report, stack := a.loop.cfg.Panicked, debug.Stack(); report != nil {
-				a.loop.Do(func() { report(a, value, stack) })
+// guarded calls what is the application's, and may do anything. It gets a goroutine of its own to end: package net would
+// leave the descriptor open.
+func (a *portedAttempt) guarded(control func() error) error {
+	err := errors.New("Options.Control ended the goroutine") // runtime.Goexit: then only the deferred is run
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if value := recover(); value != nil {
+				err = fmt.Errorf("Options.Control panicked: %v", value)
+				if report, stack := a.loop.cfg.Panicked, debug.Stack(); report != nil {
+					a.loop.Do(func() { report(a, value, stack) })
+				}
 			}
-		}
+		}()
+		err = control()
 	}()
-	return control()
+	<-done
+	return err
 }
 
 // ended is called by the goroutine.
@@ -153,4 +161,4 @@ func (a *portedAttempt) close() error {
 }
 
 // String names the task where a long turn is reported.
-func (a *portedAttempt) String() string { return "attempt to connect to " + a.to.String() }
+func (a *portedAttempt) String() string { return "attempt to connect to " + a.d.addressOf(a.to) }

@@ -1,0 +1,85 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// Whatever Control does, the next address is tried, and no descriptor is left.
+func TestDIAL14_ControlOnAPortableLoop(t *testing.T) {
+	no := errors.New("no")
+	for _, k := range []struct {
+		name, want string
+		do         func()
+	}{
+		{"refuses", "no", nil},
+		{"panics", "Options.Control panicked: on purpose", panicsOnPurpose},
+		{"ends the goroutine", "Options.Control ended the goroutine", runtime.Goexit},
+	} {
+		t.Run(k.name, func(t *testing.T) {
+			reported := make(chan string, 10)
+			l := newLoop(t, Config{Portable: true, Panicked: func(task Task, value any, stack []byte) {
+				assert.Equal(t, "on purpose", value)
+				reported <- string(stack)
+			}})
+			control := func(network, _ string, _ syscall.RawConn) error {
+				assert.Equal(t, "tcp4", network)
+				if k.do != nil {
+					k.do()
+				}
+				return no
+			}
+			cfg := DialConfig{Network: "tcp", Addr: "far.example:7669", Resolver: book{"far.example": {"127.0.0.2", "127.0.0.1"}}}
+			cfg.Options.Control = control
+			files := openFiles()
+			c := miss(t, l, context.Background(), cfg)
+			assert.Equal(t, 2, strings.Count(c.err.Error(), k.want), "%v", c.err)
+			if k.name == "refuses" {
+				assert.ErrorIs(t, c.err, no)
+			}
+			if k.name == "panics" {
+				for range 2 {
+					assert.Contains(t, await(t, reported, "the report"), "panicsOnPurpose")
+				}
+			}
+			assert.Equal(t, files, openFiles())
+			assert.Zero(t, l.Load())
+		})
+	}
+}
+
+// A context that ends says all there is to say: that it interrupted the attempts is no news.
+func TestDIAL15_ASilentTargetOfAPortableLoop(t *testing.T) {
+	enough := errors.New("enough")
+	addr := silent(t)
+	for range 20 {
+		l := newLoop(t, Config{Portable: true})
+		files := openFiles()
+		ctx, cancel := context.WithCancelCause(context.Background())
+		c := call(t, l, ctx, DialConfig{Network: "tcp", Addr: addr})
+		assert.Equal(t, "connecting 1", await(t, c.told, "the attempt"))
+		cancel(enough)
+		assert.Equal(t, "failed: dial", await(t, c.told, "the failure"))
+		assert.ErrorIs(t, c.err, enough)
+		assert.EqualError(t, c.err, "dial tcp "+addr+": context canceled: enough")
+		assert.NoError(t, l.Close())
+		assert.Equal(t, files, openFiles())
+	}
+}
+
+// Unix-domain sockets, as the others: a dial that fails names the path.
+func TestDialUnixSocketsOnAPortableLoop(t *testing.T) {
+	l := newLoop(t, Config{Portable: true})
+	path := t.TempDir() + "/none"
+	c := miss(t, l, context.Background(), DialConfig{Network: "unix", Addr: path})
+	assert.ErrorIs(t, c.err, syscall.ENOENT)
+	assert.Equal(t, 1, strings.Count(c.err.Error(), path), "%v", c.err)
+	a := &portedAttempt{d: &dialer{cfg: DialConfig{Addr: path}}}
+	assert.Equal(t, "attempt to connect to "+path, a.String())
+}
