@@ -27,6 +27,7 @@ type Detached struct {
 
 	desk     *desk     // for use in turns
 	open     bool      // in turns: the socket is connected, and was not closed
+	shut     bool      // in turns: Close was called
 	deadline time.Time // in turns: what was asked for last
 
 	mu      sync.Mutex // guards what follows
@@ -102,10 +103,10 @@ func (d *Detached) run() {
 	d.desk = k
 	whole := false
 	defer func() {
-		d.loop.giveBack(k)
 		if !whole {
-			d.broke(recover())
+			d.broke(recover()) // before giveBack, for whoever is told may make the owner give up what it borrowed of k
 		}
+		d.loop.giveBack(k)
 		d.loop.workers.Done()
 	}()
 	for d.next() {
@@ -184,35 +185,63 @@ func (l *Loop) giveBack(k *desk) {
 // The half on the loop.
 
 // Open is [Socket.Open]. It must be called on the loop.
-func (d *Detached) Open(a *Accepted) error { return d.socket.Open(a, d) }
+func (d *Detached) Open(a *Accepted) error {
+	err := d.socket.Open(a, d)
+	if err != nil {
+		d.learn() // else Connected did
+	}
+	return err
+}
 
 // Dial is [Socket.Dial], but that any error is told to the owner.
 func (d *Detached) Dial(ctx context.Context, cfg DialConfig) {
 	d.mu.Lock()
 	d.info = interceptor.Info{Host: cfg.host(), Addr: cfg.Addr, Dialed: true}
 	d.mu.Unlock()
-	d.do(func() error { return d.socket.Dial(ctx, d.loop, d, cfg) })
-}
-
-// Adopt is [Socket.Adopt], but that any error is told to the owner, and nc is closed then.
-func (d *Detached) Adopt(nc net.Conn) {
-	d.do(func() error {
-		err := d.socket.Adopt(nc, d.loop, d)
-		if err != nil {
-			_ = nc.Close()
-		}
-		return err
-	})
-}
-
-func (d *Detached) do(f func() error) {
 	ok := d.loop.Do(func() {
-		if err := f(); err != nil {
+		if err := d.socket.Dial(ctx, d.loop, d, cfg); err != nil {
 			d.Failed(conn.StageDial, err)
 		}
 	})
 	if !ok {
 		d.Failed(conn.StageDial, net.ErrClosed)
+	}
+}
+
+// Adopt is [Socket.Adopt], but that any error is told to the owner, and nc is closed then; also if the loop is closed.
+func (d *Detached) Adopt(nc net.Conn) {
+	a := &adoption{d: d, nc: nc}
+	if !a.want() || !d.loop.post(a) {
+		a.abandon()
+		d.Failed(conn.StageDial, net.ErrClosed)
+	}
+}
+
+// An adoption brings a connection to the loop of the Detached that adopts it.
+type adoption struct {
+	Link
+	d  *Detached
+	nc net.Conn // nil once its turn has come
+}
+
+// Turn adopts the connection.
+func (a *adoption) Turn(time.Time, *conn.Memory) bool {
+	nc, d := a.nc, a.d
+	a.nc = nil
+	if nc == nil { // a method of it ended the goroutine
+		return false
+	}
+	if err := d.socket.Adopt(nc, d.loop, d); err != nil {
+		_ = nc.Close()
+		d.learn()
+		d.Failed(conn.StageDial, err)
+	}
+	return false
+}
+
+func (a *adoption) abandon() {
+	if a.nc != nil {
+		_ = a.nc.Close()
 	}
 }
 
@@ -238,14 +267,19 @@ func (d *Detached) Connecting(inflight int) { d.note(func() { d.owner.Connecting
 
 // Connected takes note.
 func (d *Detached) Connected() {
+	d.learn()
+	d.note(func() {
+		d.open = !d.shut // it may have been closed while it was being connected
+		d.owner.Connected()
+	})
+}
+
+// learn lets the turns know, from here on, what the socket knows.
+func (d *Detached) learn() {
 	info := d.socket.Info()
 	d.mu.Lock()
 	d.info = info
 	d.mu.Unlock()
-	d.note(func() {
-		d.open = true
-		d.owner.Connected()
-	})
 }
 
 // Failed takes note.
@@ -329,7 +363,7 @@ func (d *Detached) CloseWrite() error {
 
 // Close is [Socket.Close], soon: nothing is read or written any more.
 func (d *Detached) Close(reset bool) error {
-	d.open = false
+	d.open, d.shut = false, true
 	d.wish(func(w *wishes) { w.close, w.reset = true, reset })
 	return nil
 }

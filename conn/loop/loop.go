@@ -10,8 +10,8 @@ import (
 	"github.com/galago-go/galago/conn"
 )
 
-// Config sets up a [Loop]. The zero Config is ready to use. Its functions are called on the loop; they must neither
-// block nor panic.
+// Config sets up a [Loop]. The zero Config is ready to use. Its functions are called on the loop, but for Panicked
+// where the turn was one of a [Detached]: then on the goroutine of that. They must neither block nor panic.
 type Config struct {
 	// Stalled is told of a turn that held the loop up for longer than StallWarning; if that is zero, of none.
 	StallWarning time.Duration
@@ -153,6 +153,9 @@ func (l *Loop) abandon() error {
 	}
 	for i := range l.slots.used {
 		if s := l.slots.at(i).socket; s != nil {
+			if d, ok := s.owner.(*Detached); ok {
+				d.Turn(l.now, nil) // its last turn may have wished for an end in order
+			}
 			errs = append(errs, s.Close(true))
 		}
 	}
