@@ -170,6 +170,7 @@ func TestSUP4_RestartKeepsTheStream(t *testing.T) {
 		})
 		c, old := s.open()
 		c.expect("hi")
+		old.await(t, "OnSent 1")
 		pid := old.self
 		c.send("aaaabbbbcccc")
 		c.expect("bbbbcccc")
