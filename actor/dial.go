@@ -112,8 +112,7 @@ func (n *Network) launch(giver string, a Actor, cfg *DialConfig, open func(*conn
 	s := n.supervisorOf(cfg.Loop)
 	c := new(connection)
 	shared := kind{sup: s, newActor: func() Actor { return a }, giver: giver + " was given", cfg: &cfg.Conn, options: cfg.Props}
-	c.kind = shared.single(c, cfg.Blocking)
-	if err := c.kind.equip(c); err != nil {
+	if err := shared.prepare(c, cfg.Blocking); err != nil {
 		return nil, fmt.Errorf("actor: %w", err)
 	}
 	if own := c.kind.own; own != nil {

@@ -20,7 +20,8 @@ type ListenConfig struct {
 	Network  string // "tcp", "tcp4", "tcp6" or "unix"; if empty, "tcp"
 	MaxConns int    // at this number accepting waits; if zero, 100,000
 	// Blocking lets callbacks and Receive block: the turns of each connection run on a goroutine of their own, which
-	// lives while turns are wanted. Everything else is the same. newActor is called on an event loop all the same.
+	// lives while turns are wanted. Everything else is the same. newActor is called on an event loop all the same, and so
+	// are Props; but for a restart, newActor is called in the turn that restarts.
 	Blocking bool
 	// Props are options for each actor, such as receiver middleware, which costs an allocation for every message. The
 	// producer, the mailbox, the dispatcher, the spawner and the guardian are ours.
@@ -72,9 +73,9 @@ func (ln *Listener) Close() error {
 // Listen accepts connections at addr and spawns newActor() for each. ctx bounds the resolving of addr. When Listen
 // returns, clients can connect.
 //
-// newActor is called on an event loop, for every connection, and again for each restart; it must return a fresh value,
-// or one whose last connection has ended. A connection for which it returns nil or panics is closed. newActor may come
-// once more for each loop while Close is being called.
+// newActor is called on an event loop, for every connection, and again for each restart: by several goroutines at once.
+// It must not block. It must return a fresh value, or one whose last connection has ended. A connection for which it
+// returns nil or panics is closed. newActor may come once more for each loop while Close is being called.
 //
 // The error names every value that cannot work; then nothing was started. If the system refuses addr, as it does while
 // another program listens there, it is a [*loop.ListenError]. After Shutdown it matches [net.ErrClosed].
@@ -173,6 +174,18 @@ func (k *kind) single(c *connection, blocking bool) *kind {
 	return &one
 }
 
+// prepare gives c a kind like k of its own, and a new actor. It is guarded, for the user's options run in it as well; only
+// runtime.Goexit passes.
+func (k *kind) prepare(c *connection, blocking bool) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = caught(r)
+		}
+	}()
+	c.kind = k.single(c, blocking)
+	return k.equip(c)
+}
+
 // ownProps makes Props of the user's options and what is ours. The parent is ours too: s.
 func ownProps(s *supervisor, options []proto.PropsOption, produce proto.Producer, mailbox proto.MailboxProducer) *proto.Props {
 	return hostedProps(options, produce, mailbox).Configure(proto.WithGuardian(nil), proto.WithSpawnFunc(s.spawnUnlocked))
@@ -222,8 +235,7 @@ func (k *kind) accept(a *loop.Accepted) {
 func (k *kind) acceptBlocking(a *loop.Accepted) {
 	k.door = a.Listener()
 	c := new(connection)
-	c.kind = k.single(c, true)
-	if err := k.equip(c); err != nil {
+	if err := k.prepare(c, true); err != nil {
 		k.sup.net.logRefused(a.Remote().String(), err)
 		return
 	}
