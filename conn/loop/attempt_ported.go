@@ -54,7 +54,7 @@ func (a *portedAttempt) connect() (connected bool, err error) {
 
 // dialer sets package net up for one address.
 func (a *portedAttempt) dialer() net.Dialer {
-	o, from := &a.d.cfg.Options, a.d.route.from
+	o, from := a.d.cfg.Options, a.d.route.from // a copy: the dial may be over before Control is called
 	n := net.Dialer{KeepAlive: o.noKeepAlive(), KeepAliveConfig: o.keepAlive()}
 	n.SetMultipathTCP(false)
 	if !isUnix(a.to) && from != (netip.AddrPort{}) {

@@ -83,3 +83,16 @@ func TestDialUnixSocketsOnAPortableLoop(t *testing.T) {
 	a := &portedAttempt{d: &dialer{cfg: DialConfig{Addr: path}}}
 	assert.Equal(t, "attempt to connect to "+path, a.String())
 }
+
+// An attempt goes on for a while after its dial is over, and needs nothing of it.
+func TestDIAL11_CloseWhileAPortableLoopConnects(t *testing.T) {
+	l := newLoop(t, Config{Portable: true, Panicked: func(_ Task, value any, _ []byte) { assert.Fail(t, "panic", value) }})
+	addr := silent(t)
+	for range 100 {
+		cfg := DialConfig{Network: "tcp", Addr: addr, Options: Options{ReadBuffer: 10_000}}
+		cfg.Options.Control = func(string, string, syscall.RawConn) error { return nil }
+		c := call(t, l, context.Background(), cfg)
+		await(t, c.told, "the attempt")
+		c.on(t, func() { assert.NoError(t, c.Socket.Close(true)) })
+	}
+}
