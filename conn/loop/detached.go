@@ -245,6 +245,9 @@ func (a *adoption) abandon() {
 	}
 }
 
+// String names the task where a long turn is reported.
+func (a *adoption) String() string { return "adoption for " + a.d.String() }
+
 // Turn does, on the loop, what the turns wished.
 func (d *Detached) Turn(time.Time, *conn.Memory) bool {
 	d.mu.Lock()

@@ -206,6 +206,9 @@ func (h *handover) Turn(time.Time, *conn.Memory) bool {
 
 func (h *handover) abandon() { h.Reject() }
 
+// String names the task where a long turn is reported.
+func (h *handover) String() string { return "connection accepted at " + h.ln.addr.String() }
+
 // choose counts a connection, and returns the loop that has the fewest. next is where to begin to look.
 func (ln *Listener) choose(next *int) *Loop {
 	l := Least(ln.loops, *next)

@@ -224,6 +224,9 @@ func (d *errand) Turn(time.Time, *conn.Memory) bool {
 	return false
 }
 
+// String names the task where a long turn is reported.
+func (d *errand) String() string { return "a function given to the loop" }
+
 // Load returns how many connections the loop has, those that are on their way to it included.
 func (l *Loop) Load() int { return int(l.load.Load()) }
 

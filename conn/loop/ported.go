@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -43,6 +44,9 @@ func (p *portedSocket) Turn(time.Time, *conn.Memory) bool {
 	}
 	return false
 }
+
+// String names the task where a long turn is reported.
+func (p *portedSocket) String() string { return "news for " + fmt.Sprint(p.socket.owner) }
 
 // port is nil if the socket is not open, or has a descriptor.
 func (s *Socket) port() *portedSocket {
