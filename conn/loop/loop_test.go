@@ -411,15 +411,15 @@ func TestTMR13_AParkedLoopWakesForDeadlines(t *testing.T) {
 		do(t, l, func() {
 			start = time.Now()
 			l.timers.set(never, start.Add(math.MaxInt64))
-			l.timers.set(stopped, start.Add(5*time.Millisecond))
-			l.timers.set(moved, start.Add(10*time.Millisecond))
+			l.timers.set(stopped, start.Add(200*time.Millisecond)) // far enough to be taken away in time
+			l.timers.set(moved, start.Add(150*time.Millisecond))
 			l.timers.set(soon, start.Add(50*time.Millisecond))
 		})
 		do(t, l, func() {
 			l.timers.set(stopped, time.Time{})
-			l.timers.set(moved, start.Add(80*time.Millisecond))
+			l.timers.set(moved, start.Add(250*time.Millisecond))
 		})
-		for _, want := range []time.Duration{50 * time.Millisecond, 80 * time.Millisecond} {
+		for _, want := range []time.Duration{50 * time.Millisecond, 250 * time.Millisecond} {
 			got := await(t, rung, "the deadline")
 			assert.GreaterOrEqual(t, got, want, "early")
 			assert.Less(t, got, want+tooLate, "late")
