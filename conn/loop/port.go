@@ -57,6 +57,8 @@ const (
 	firstTry   = 20 * time.Millisecond // how long a write waits before it tells what was taken
 	longestTry = 100 * time.Millisecond
 	quietTime  = 50 * time.Millisecond // without input, a large buffer is let go
+
+	maxEmptyReads = 100 // in a row, without an error
 )
 
 // newPort takes over nc. notify is called by goroutines of the port whenever something became ready; it must not block.
@@ -102,10 +104,15 @@ func (p *port) spawn(f func()) {
 
 // readAhead is the reader.
 func (p *port) readAhead() {
-	for in := p.in; in != nil; {
+	for in, empty := p.in, 0; in != nil; {
 		n, err := p.nc.Read(in.p)
-		if n > 0 {
-			in = p.arrived(n)
+		switch {
+		case n > 0:
+			in, empty = p.arrived(n), 0
+		case err == nil: // it means that nothing happened, but not for ever
+			if empty++; empty == maxEmptyReads {
+				err = io.ErrNoProgress
+			}
 		}
 		switch {
 		case err == nil:
