@@ -21,7 +21,8 @@ type Options struct {
 
 	ReadBuffer, WriteBuffer int // bytes; the system's; if zero, its choice
 
-	// Control is called with the socket before it is bound or connected, after all else was set.
+	// Control is called with the socket before it is bound or connected, after all else was set: in Listen, or on the
+	// loop that dials. A portable loop lets another goroutine dial and call it, and sets Nagle and KeepAlive later.
 	Control func(network, address string, c syscall.RawConn) error
 }
 

@@ -5,7 +5,8 @@ import (
 )
 
 // An Owner owns a [Socket]. It is told, on the loop, what happens to it; after each of these calls the loop queues the
-// owner, so they only need to take note. Only Post may be called by any goroutine.
+// owner, so they only need to take note. That of a [Detached] is told on the goroutine of its turns, before one. Only Post
+// may be called by any goroutine.
 type Owner interface {
 	Task
 	// Connecting says that inflight addresses are being tried.
