@@ -3,11 +3,13 @@
 package actor_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/galago-go/galago/actor"
+	"github.com/galago-go/galago/conn"
 )
 
 // Options of a Blocking listener are applied for each connection. One that panics costs that connection, and one that
@@ -68,4 +71,49 @@ func TestDIAL13_OptionsThatPanicAtOnce(t *testing.T) {
 		assert.Equal(t, "not today", died.Value)
 		assert.Nil(t, p.Conn())
 	}
+}
+
+// Of many turns at once, a loop keeps the memory of a few. What the others had lent is given back to those that are kept:
+// the fixture looks whether the sum is right.
+func TestBlockingTurnsLendAndGiveBack(t *testing.T) {
+	f := start(t, actor.Config{Loops: 1})
+	const many = 40
+	var inside sync.WaitGroup
+	inside.Add(many)
+	goOn := make(chan struct{})
+	lines := make(chan string, 2*many)
+	s := f.serve(actor.ListenConfig{Blocking: true, Conn: conn.Config{Split: bufio.ScanLines}}, func(p *probe) {
+		p.onReceived = func(_ *probe, line []byte) error {
+			if string(line) == "first" {
+				inside.Done()
+				<-goOn
+			}
+			lines <- string(line)
+			return nil
+		}
+	})
+	var clients []net.Conn
+	for range many {
+		c, err := net.Dial("tcp", s.Addr().String())
+		require.NoError(t, err)
+		clients = append(clients, c)
+		_, err = c.Write([]byte("first\nsec"))
+		require.NoError(t, err)
+	}
+	inside.Wait()
+	close(goOn)
+	for range many {
+		assert.Equal(t, "first", <-lines)
+	}
+	for _, c := range clients {
+		_, err := c.Write([]byte("ond\n"))
+		require.NoError(t, err)
+	}
+	for range many {
+		assert.Equal(t, "second", <-lines)
+	}
+	for _, c := range clients {
+		require.NoError(t, c.Close())
+	}
+	soon(t, func() bool { return s.Len() == 0 }, "the end of all")
 }
