@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -77,6 +78,7 @@ func TestLSN12_APortableListenerRestsWhereItMust(t *testing.T) {
 		client()
 	}
 	assert.Zero(t, ln.Rests())
+	began := time.Now()
 	for range 2 * acceptsPerTurn {
 		s.script <- syscall.ECONNABORTED
 	}
@@ -90,6 +92,7 @@ func TestLSN12_APortableListenerRestsWhereItMust(t *testing.T) {
 	assert.Equal(t, 4, ln.Rests())
 	assert.ErrorIs(t, await(t, told, "the news"), syscall.EMFILE)
 	assert.Empty(t, told, "it is told once")
+	assert.GreaterOrEqual(t, time.Since(began), 4*restTime)
 	assert.Zero(t, ln.Len(), "what Accept does not open is rejected")
 	require.NoError(t, ln.Close())
 	assert.Empty(t, l.doors)

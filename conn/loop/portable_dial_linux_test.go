@@ -3,12 +3,17 @@ package loop
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // Whatever Control does, the next address is tried, and no descriptor is left.
@@ -94,5 +99,55 @@ func TestDIAL11_CloseWhileAPortableLoopConnects(t *testing.T) {
 		c := call(t, l, context.Background(), cfg)
 		await(t, c.told, "the attempt")
 		c.on(t, func() { assert.NoError(t, c.Socket.Close(true)) })
+	}
+}
+
+// A connection that comes when nobody wants it any more is closed, and nobody is told.
+func TestDIAL11_APortableAttemptThatIsOver(t *testing.T) {
+	l := newLoop(t, Config{Portable: true})
+	closed := func(far net.Conn) {
+		t.Helper()
+		_ = far.SetReadDeadline(time.Now().Add(patience))
+		_, err := far.Read(make([]byte, 1))
+		assert.Same(t, io.EOF, err)
+	}
+	for _, first := range []string{"over", "connected"} {
+		near, far := net.Pipe()
+		a := &portedAttempt{loop: l, d: &dialer{}}
+		do(t, l, func() { // so that a's turn comes when both have happened
+			if first == "over" {
+				assert.NoError(t, a.close())
+				a.ended(near, nil)
+			} else {
+				a.ended(near, nil)
+				assert.NoError(t, a.close())
+			}
+		})
+		closed(far)
+		do(t, l, func() {})
+		do(t, l, func() { assert.Equal(t, linkIdle, a.state.Load()) }) // it was not dropped by a panic
+	}
+}
+
+// What package net does not set itself is set on both ends.
+func TestOptionsOfAPortableLoop(t *testing.T) {
+	for _, nagle := range []bool{false, true} {
+		l := newLoop(t, Config{Portable: true})
+		o := Options{Nagle: nagle}
+		s := serve(t, []*Loop{l}, "tcp", "127.0.0.1:0", ListenConfig{Options: o}, nil)
+		c := reach(t, l, DialConfig{Network: "tcp", Addr: s.Addr().String(), Options: o})
+		e := await(t, s.ends, "the other end")
+		for _, end := range []*end{&c.end, e} {
+			end.on(t, func() {
+				raw, err := end.about.ported.nc.(*net.TCPConn).SyscallConn()
+				require.NoError(t, err)
+				require.NoError(t, raw.Control(func(fd uintptr) {
+					v, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY)
+					assert.NoError(t, err)
+					assert.Equal(t, nagle, v == 0)
+				}))
+			})
+		}
+		e.on(t, func() { assert.NoError(t, e.Socket.Close(true)) })
 	}
 }
