@@ -24,6 +24,7 @@ type Socket struct {
 	slot   int32
 	timer  int32 // place of the deadline, plus one
 	errno  uint16
+	ended  bool // Read has met the peer's end
 	closed bool
 }
 

@@ -32,6 +32,7 @@ func (s *Socket) Read(p []byte) (int, error) {
 		case errno == 0 && s.errno != 0: // it had failed, and asking cleared that
 			return 0, s.failed("recv")
 		case errno == 0:
+			s.ended = true
 			return 0, io.EOF
 		case errno == unix.EAGAIN:
 			return 0, conn.ErrWouldBlock
@@ -107,6 +108,9 @@ func (s *Socket) unreadWith(k *scratch) (int, error) {
 	}
 	if s.errno != 0 {
 		return 0, s.failed("recv")
+	}
+	if s.ended {
+		return 0, io.EOF // nothing comes behind it
 	}
 	var n int32
 	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(s.fd()), unix.SIOCINQ,

@@ -77,6 +77,31 @@ func TestSocketReadsWhatComesAndThenTheEnd(t *testing.T) {
 	assert.Equal(t, "still here", string(back))
 }
 
+// An end that was read need not be looked for; a reset behind it must be.
+func TestUnreadBehindTheEnd(t *testing.T) {
+	sys := broken()
+	recvs := 0
+	sys.recv = func(fd int, p []byte, flags int) (int, syscall.Errno) { recvs++; return recv(fd, p, flags) }
+	e, c := pair(t, newLoop(t, Config{sys: sys}), ListenConfig{})
+	require.NoError(t, c.CloseWrite())
+	e.until(t, conn.Hangup)
+	_, err := e.readAll(t)
+	require.Same(t, io.EOF, err)
+	e.on(t, func() {
+		recvs = 0
+		_, err := e.Unread()
+		assert.Same(t, io.EOF, err)
+		assert.Zero(t, recvs)
+	})
+	require.NoError(t, c.SetLinger(0))
+	require.NoError(t, c.Close())
+	e.until(t, conn.Writable|conn.Hangup)
+	e.on(t, func() {
+		_, err := e.Unread()
+		assert.ErrorIs(t, err, syscall.EPIPE)
+	})
+}
+
 // What the peer sent before its connection was registered is reported all the same.
 func TestLSN6_WhatCameBeforeRegistrationIsReported(t *testing.T) {
 	l := newLoop(t, Config{})
