@@ -3,6 +3,7 @@
 package actor_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -115,6 +116,50 @@ func TestRES1_EveryEndGivesEverythingBack(t *testing.T) {
 			})
 		}
 	})
+}
+
+// Dials that come to nothing are ends, too.
+func TestRES1_DialsGiveEverythingBack(t *testing.T) {
+	const dials, atOnce = 200, 10
+	for name, cancelled := range map[string]bool{"refused": false, "cancelled": true} {
+		t.Run(name, func(t *testing.T) {
+			waysInTurn(t, func(t *testing.T, w way) {
+				f := w.start(t, actor.Config{})
+				s := f.serve(actor.ListenConfig{MaxConns: atOnce}, echoes)
+				addr := deadAddr(t)
+				if cancelled {
+					addr = silentAddr(t)
+				}
+				before := takeCensus()
+				for range dials / atOnce {
+					ctx, cancel := context.WithCancel(t.Context())
+					var probes []*probe
+					for range atOnce {
+						p := new(probe)
+						_, err := f.Dial(ctx, addr, p, actor.DialConfig{})
+						require.NoError(t, err)
+						probes = append(probes, p)
+					}
+					if cancelled {
+						for _, p := range probes {
+							p.await(t, "OnEvent")
+						}
+						cancel()
+					}
+					for _, p := range probes {
+						assert.Equal(t, conn.StageDial, p.connectError(t).Stage)
+					}
+					cancel()
+				}
+				assert.Empty(t, before.wait())
+				for range atOnce {
+					p := &probe{onConnected: func(p *probe) { assert.NoError(t, echo(p, []byte("ping"))) }}
+					f.call(s.Addr().String(), p, actor.DialConfig{})
+					p.await(t, "OnReceived ping")
+				}
+			})
+		})
+	}
 }
 
 // TestFLT6 takes the descriptor away before it can be registered with the poller.
