@@ -70,7 +70,7 @@ func TestSND10_ALongChainOfSends(t *testing.T) {
 			}
 		})
 		c, _ := s.open()
-		c.expect(strings.Repeat("x", links))
+		assert.Equal(t, strings.Repeat("x", links), string(c.take(links)))
 		select {
 		case d := <-done:
 			assert.Equal(t, at10, d, "the stack does not grow")
