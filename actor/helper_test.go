@@ -305,8 +305,11 @@ var smallReader = net.Dialer{Control: func(_, _ string, c syscall.RawConn) error
 // pattern is n bytes of which each is known by its place.
 func pattern(n int) []byte {
 	p := make([]byte, n)
-	for i := range p {
-		p[i] = byte(i % 251)
+	for i := range p[:min(n, 251)] {
+		p[i] = byte(i)
+	}
+	for done := 251; done < n; done *= 2 {
+		copy(p[done:], p[:done])
 	}
 	return p
 }

@@ -103,7 +103,11 @@ func waits(p *probe, release <-chan struct{}, after func(p *probe)) {
 }
 
 func TestSHL2_ABlockedCallbackHoldsNobodyUp(t *testing.T) {
-	const others, rounds = 50, 100
+	const others = 50
+	rounds := 100
+	if raceEnabled {
+		rounds = 20
+	}
 	waysInTurn(t, func(t *testing.T, w way) {
 		onlyBlocking(t, w)
 		f := w.start(t, actor.Config{Loops: 1})
