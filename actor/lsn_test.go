@@ -3,12 +3,10 @@
 package actor_test
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -457,47 +455,5 @@ func TestListenOnUnixSocket(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "ping", string(buf))
 		require.NoError(t, ln.Close())
-	})
-}
-
-func TestStallIsLogged(t *testing.T) {
-	ways(t, func(t *testing.T, w way) {
-		if w.blocking {
-			w.cannot(t, "a turn beside the loop may take long")
-		}
-		f := w.start(t, actor.Config{StallWarning: 10 * time.Millisecond})
-		s := f.serve(actor.ListenConfig{}, func(p *probe) {
-			p.onReceived = func(*probe, []byte) error {
-				late := time.After(30 * time.Millisecond)
-				<-late // blocks the loop, as nobody should
-				return nil
-			}
-		})
-		c, p := s.open()
-		c.send("x")
-		soon(t, func() bool { return strings.Contains(f.log.String(), p.self.Id) }, "the actor is named")
-		assert.Contains(t, f.log.String(), "held its event loop up")
-	})
-}
-
-func TestNewMakesItsOwnSystem(t *testing.T) {
-	waysInTurn(t, func(t *testing.T, w way) {
-		before := takeCensus()
-		n, err := actor.New(nil, w.network(actor.Config{Loops: 1}))
-		require.NoError(t, err)
-		p := new(probe)
-		echoes(p)
-		cfg := w.listen(actor.ListenConfig{})
-		ln, err := n.Listen(context.Background(), "127.0.0.1:0", func() actor.Actor { return p }, cfg)
-		require.NoError(t, err)
-		c := (&server{Listener: ln, t: t}).dial()
-		c.send("ping")
-		c.expect("ping")
-		assert.NotSame(t, system, n.System())
-		n.System().Root.Send(p.self, &actor.Write{Data: []byte("from no actor")})
-		c.expect("from no actor")
-		fastAbort(t, n)
-		c.reset()
-		assert.Empty(t, before.wait())
 	})
 }

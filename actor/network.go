@@ -163,12 +163,12 @@ func (n *Network) startLoops(count int, cfg loop.Config) (loops []*loop.Loop, er
 // stalled is told by a loop of a turn that took long.
 func (n *Network) stalled(t loop.Task, d time.Duration) {
 	n.log.LogAttrs(context.Background(), slog.LevelWarn, "a turn held its event loop up: callbacks must not block",
-		slog.String("of", fmt.Sprint(t)), slog.Duration("for", d))
+		slog.String("of", t.String()), slog.Duration("for", d))
 }
 
 // panicked is told by a loop of a panic that should have been contained. The task gets no more turns.
 func (n *Network) panicked(t loop.Task, value any, stack []byte) {
-	n.logPanic("BUG: the turn of "+fmt.Sprint(t), &PanicError{value, stack})
+	n.logPanic("BUG: the turn of "+t.String(), &PanicError{value, stack})
 	switch a := t.(type) {
 	case *connection:
 		if a.phase != gone {

@@ -315,10 +315,7 @@ func (d *Detached) Due() {
 
 // String names the owner.
 func (d *Detached) String() string {
-	if s, ok := d.owner.(interface{ String() string }); ok {
-		return s.String()
-	}
-	return "a connection with turns of its own"
+	return d.owner.String()
 }
 
 // The half in the turns.

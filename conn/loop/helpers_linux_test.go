@@ -32,6 +32,8 @@ func newEnd(l *Loop) *end {
 	return &end{l: l, ready: make(chan conn.Interest, 10_000), due: make(chan time.Time, 100)}
 }
 
+func (e *end) String() string { return "an end" }
+
 func (e *end) Turn(now time.Time, _ *conn.Memory) bool {
 	e.turns.Add(1)
 	return e.turn != nil && e.turn(now)

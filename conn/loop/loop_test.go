@@ -67,6 +67,8 @@ type counter struct {
 	done    chan struct{}
 }
 
+func (c *counter) String() string { return "a counter" }
+
 func (c *counter) Turn(time.Time, *conn.Memory) bool {
 	n := c.posted.Swap(0)
 	c.handled.Add(n)

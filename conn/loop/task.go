@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 // A Task takes turns on one [Loop], one at a time. It embeds a [Link], so that queueing allocates nothing.
 type Task interface {
+	fmt.Stringer // names the task where a long turn or a panic is reported; goroutines of the task may be running
 	// Turn takes a turn. m is lent for its duration. If more, there is another one, behind all that are queued now.
 	Turn(now time.Time, m *conn.Memory) (more bool)
 	link() *Link

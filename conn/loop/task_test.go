@@ -17,6 +17,8 @@ type step struct {
 	do func(now time.Time) (more bool)
 }
 
+func (s *step) String() string { return "a step" }
+
 func (s *step) Turn(now time.Time, _ *conn.Memory) bool { return s.do(now) }
 
 func TestQueueIsFirstInFirstOut(t *testing.T) {
