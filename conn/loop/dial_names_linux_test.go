@@ -3,6 +3,7 @@ package loop
 import (
 	"context"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -31,10 +32,7 @@ func TestDialFromALocalAddress(t *testing.T) {
 	s := serve(t, []*Loop{l}, "tcp", ":0", ListenConfig{}, nil)
 	names := book{"far.example": {"::1", "127.0.0.1"}}
 	addr := "far.example:" + portOf(s)
-	ln, err := net.Listen("tcp", "127.0.0.3:0")
-	require.NoError(t, err)
-	free := uint16(ln.Addr().(*net.TCPAddr).Port)
-	require.NoError(t, ln.Close())
+	free := freePort(t)
 	for _, k := range []struct{ local, want string }{
 		{"127.0.0.3:0", "127.0.0.3:"},
 		{netip.AddrPortFrom(netip.MustParseAddr("127.0.0.3"), free).String(), "127.0.0.3:" + strconv.Itoa(int(free))},
@@ -58,16 +56,27 @@ func TestDialFromALocalAddress(t *testing.T) {
 	assert.ErrorContains(t, c.err, "192.0.2.1:0->127.0.0.1:")
 }
 
+// freePort returns a port that nobody uses, and that the system does not choose for others.
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	for range 1000 {
+		port := 20_000 + rand.IntN(10_000)
+		if ln, err := net.Listen("tcp", ":"+strconv.Itoa(port)); err == nil {
+			require.NoError(t, ln.Close())
+			return uint16(port)
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
+}
+
 // Attempts that run side by side can have the same port.
 func TestDialFromALocalPortInARace(t *testing.T) {
 	l := newLoop(t, Config{})
 	_, p, err := net.SplitHostPort(silent(t))
 	require.NoError(t, err)
 	s := serve(t, []*Loop{l}, "tcp", "127.0.0.2:"+p, ListenConfig{}, nil)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	local := netip.AddrPortFrom(netip.Addr{}, uint16(ln.Addr().(*net.TCPAddr).Port))
-	require.NoError(t, ln.Close())
+	local := netip.AddrPortFrom(netip.Addr{}, freePort(t))
 	c := reach(t, l, DialConfig{Network: "tcp", Addr: "far.example:" + p, Local: local,
 		Resolver: book{"far.example": {"127.0.0.1", "127.0.0.2"}}})
 	c.on(t, func() {
