@@ -42,6 +42,7 @@ type port struct {
 	flight  *portBuffer // what the writer is writing; nil if there is no writer
 	outDue  time.Time   // the write deadline of nc, if timed
 	taken   int         // bytes that the system took and no write has reported
+	owed    bool        // a read waits until they are reported
 	tries   uint        // how many calls of nc.Write are over
 	inWrite bool        // one is not
 	outErr  error       // what the writer met
@@ -61,7 +62,8 @@ const (
 	maxEmptyReads = 100 // in a row, without an error
 )
 
-// newPort takes over nc. notify is called by goroutines of the port whenever something became ready; it must not block.
+// newPort takes over nc. notify is called whenever something became ready, by goroutines of the port or in write; it must
+// not block.
 func newPort(nc net.Conn, notify func(conn.Interest)) *port {
 	p := &port{nc: nc, notify: notify}
 	p.cond.L = &p.mu
@@ -133,6 +135,7 @@ func (p *port) arrived(n int) *portBuffer {
 	p.readOver()
 	size := len(p.in.p)
 	p.in.w = n
+	p.settle() // what the peer answers, it has read: that comes first
 	tell := p.unseen == nil // else it was told, and no read has been short since
 	switch {
 	case tell && !p.closed:
@@ -269,12 +272,17 @@ func (p *port) fate() error {
 	return p.err
 }
 
-// read reads once, as [conn.Backend] has it.
+// read reads once, as [conn.Backend] has it. It is not before a write that reports what was taken: else an answer would
+// be read before the outcome of the request is known.
 func (p *port) read(b []byte) (n int, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	switch {
+	case p.closed:
 		return 0, net.ErrClosed
+	case p.taken > 0 && (p.unseen != nil || p.eof):
+		p.owed = true
+		return 0, conn.ErrWouldBlock
 	}
 	for n < len(b) && p.unseen != nil {
 		k := copy(b[n:], p.unseen.rest())
@@ -319,7 +327,17 @@ func (p *port) unread() (int, error) {
 // follows to the writer if it has nothing left to write.
 func (p *port) write(bufs [][]byte) (int, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	n, err := p.reportAndWrite(bufs)
+	owed := p.owed && p.taken == 0 && !p.closed
+	p.owed = p.owed && !owed
+	p.mu.Unlock()
+	if owed {
+		p.notify(conn.Readable)
+	}
+	return n, err
+}
+
+func (p *port) reportAndWrite(bufs [][]byte) (int, error) {
 	if p.closed {
 		return 0, net.ErrClosed
 	}
