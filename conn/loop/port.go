@@ -135,7 +135,7 @@ func (p *port) arrived(n int) *portBuffer {
 	p.readOver()
 	size := len(p.in.p)
 	p.in.w = n
-	p.settle() // what the peer answers, it has read: that comes first
+	p.settle()              // what the peer answers, it has read: that comes first
 	tell := p.unseen == nil // else it was told, and no read has been short since
 	switch {
 	case tell && !p.closed:
