@@ -166,7 +166,7 @@ func (w *world) dial(p *pair, r *rand.Rand, d *door) {
 // connect dials, or adopts what package net dialed.
 func (w *world) connect(n *node, d *door, r *rand.Rand, to *actor.DialConfig) (*proto.PID, error) {
 	if d.twisted || !happens(r, w.set.adopt) { // a twist tells the two ends apart
-		to.Network, to.Socket = d.network, drawSocket(r)
+		to.Network, to.Socket = d.network, drawSocket(r, &to.Conn)
 		return w.net.Dial(context.Background(), d.addr, n, *to)
 	}
 	nc, err := net.Dial(d.network, d.addr)
