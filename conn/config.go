@@ -24,6 +24,11 @@ type Config struct {
 	// ReadWaits holds OnReceived back while Send is refused as not writeable, so that a handler that answers each
 	// frame with one Send is never refused. Use it on one side at most: two sides that wait for each other wait for
 	// ever. Auto is Off for dialed connections, On for others.
+	//
+	// Linux 6.18 may stop a TCP connection for good whose system buffer for reading is full while nobody reads: it
+	// takes no acknowledgements any more. With On, reading then waits for writing, and writing for the system. It
+	// takes a peer that sends far ahead in small pieces, or a buffer of a small fixed size: leave that to the system,
+	// or set Off. An idle timeout tells of such a connection, and Close frees it, for then reading goes on.
 	ReadWaits Setting
 
 	StartTimeout time.Duration // to OnConnected, names and handshakes included, and for Upgrade; if zero, 10 s
