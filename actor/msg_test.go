@@ -345,7 +345,7 @@ func TestMSG11_NoWakeUpIsLost(t *testing.T) {
 		require.Eventually(t, func() bool { return handled.Load() == senders*each }, slow, time.Millisecond)
 		stats := f.LoopStats()
 		if !w.blocking { // there messages do not touch the loop
-			assert.Greater(t, stats.Parks, uint64(100), "the loop parked often")
+			assert.Greater(t, stats.Parks, uint64(20), "the loop parked now and then")
 		}
 		assert.LessOrEqual(t, stats.Wakes, stats.Parks)
 	})
