@@ -29,8 +29,9 @@
 //     [Network.Adopt] gives it a connection that is already there. [Network.Spawn] runs an actor without a connection
 //     beside those of a loop.
 //   - [ListenConfig] and [DialConfig] hold the settings of connections, a [conn.Config], and those of sockets.
-//   - Whoever has the PID of a connection may send it any message, which Receive gets, and [Write], [Close], [Abort],
-//     [Pause] and [Resume], which act on the connection.
+//   - Whoever has the PID of a connection may send it any message, which Receive gets, and pointers to [Write],
+//     [Close], [Abort], [Pause] and [Resume], which act on the connection. Goroutines that are no actors do it by
+//     network.System().Root: Send(pid, &actor.Write{Data: data}).
 //   - [Network.Shutdown] ends all of it in order.
 //
 // Package conn/conntest tests such actors without sockets, for each is a [conn.Handler]. There, Base has no connection

@@ -9,26 +9,33 @@ type (
 	// the sender gets exactly one answer: Written once the system took the bytes, or WriteFailed. OnSent and
 	// OnSendFailed are not called for it. Without Ack, or without a sender to tell, a refusal only shows in Stats.
 	//
+	// Send a pointer, as in &Write{...}: a plain Write goes to Receive, and nothing is written. Data that OnReceived was
+	// given must be copied first. Before OnConnected a Write fails. Once the actor has stopped there is nobody to answer:
+	// Proto.Actor sends its DeadLetterResponse instead, without the Ack.
+	//
 	// The answers do not say which connection they are of, so give each its own Ack. A mailbox has no bound: who may
-	// write faster than the peer reads must wait for answers, or count them.
+	// write faster than the peer reads must wait for answers, or count them. On a connection without layers that sends
+	// nothing else, no Write is refused as not writeable while those without an answer, the next one included, have no
+	// more than conn.Config.HighWater bytes.
 	Write struct {
 		Data []byte
 		Ack  any // comes back in the answer
 	}
-	// Written answers a Write: the system took all of its bytes.
+	// Written answers a Write, as a pointer: the system took all of its bytes.
 	Written struct{ Ack any }
-	// WriteFailed answers a Write of which the system did not take all bytes.
+	// WriteFailed answers a Write, as a pointer: the system did not take all of its bytes.
 	WriteFailed struct {
 		Ack any
 		Err error // a SendError; ErrNotConnected also if the connection ended first
 	}
-	// Close ends the connection in order, as [conn.Conn.Close] does: what was accepted before is written.
+	// Close ends the connection in order, as [conn.Conn.Close] does: what was accepted before is written. Send a pointer,
+	// as with all of these: &Close{}.
 	Close struct{}
-	// Abort resets the connection, as [conn.Conn.Abort] does.
+	// Abort resets the connection, as [conn.Conn.Abort] does. Send a pointer.
 	Abort struct{ Err error }
-	// Pause stops OnReceived, as [conn.Conn.Pause] does.
+	// Pause stops OnReceived, as [conn.Conn.Pause] does. Send a pointer.
 	Pause struct{}
-	// Resume ends Pause, as [conn.Conn.Resume] does.
+	// Resume ends Pause, as [conn.Conn.Resume] does. Send a pointer.
 	Resume struct{}
 )
 
