@@ -9,7 +9,9 @@ import (
 )
 
 // A Conn is one TCP connection as its owner sees it. Only the owner may call its methods, and only during a turn:
-// in a callback, or while the turn handles the owner's messages.
+// in a callback, or while the turn handles the owner's messages. A call from another goroutine is a data race, even if
+// it seems to work; whoever is not the owner sends it a message, with package actor an actor.Write, Close or Abort, or
+// one that Receive acts on.
 type Conn struct {
 	// What every turn needs comes first, what is seldom needed last: of many connections few lines are in the cache.
 	state    State

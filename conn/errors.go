@@ -13,7 +13,7 @@ type SendError uint8
 
 const (
 	ErrNotConnected SendError = iota + 1 // no socket yet; or closing or closed, for good; matches net.ErrClosed
-	ErrNotReady                          // a layer is not ready: wait for OnConnected or Upgraded
+	ErrNotReady                          // a layer is not ready: wait for OnConnected or Upgraded; or it is no turn
 	ErrTooLarge                          // more than Config.MaxPending: it will never fit
 	ErrNotWriteable                      // too much is pending: wait for OnUnthrottled
 )
