@@ -31,8 +31,9 @@ type DialConfig struct {
 // path. It does not wait: OnConnected or OnConnectFailed tells, with a [*conn.ConnectError]. Several addresses of one
 // name are tried as RFC 8305 has it, and OnEvent gets [conn.Connecting] whenever the number of attempts has changed.
 //
-// If ctx ends before OnConnected is due, the attempt ends with its error; afterwards ctx means nothing. Conn.StartTimeout
-// covers the look-up, the attempts and the handshakes. [Close] and [Abort] end an attempt at once.
+// If ctx ends before OnConnected is due, the attempt ends with its error; afterwards ctx means nothing. So a function
+// that dials must not cancel ctx when it returns. Conn.StartTimeout covers the look-up, the attempts and the handshakes.
+// [Close] and [Abort] end an attempt at once.
 //
 // a belongs to its actor until that has stopped. It is its own successor if a strategy restarts it, and it may be
 // dialed again after its Stopped. cfg.Loop says on which loop it lives.

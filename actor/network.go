@@ -57,7 +57,8 @@ type Config struct {
 	Strategy proto.SupervisorStrategy
 
 	// Logger gets every panic, with its stack, and what no connection can tell: that newActor made none, that a listener
-	// has no descriptors, that a turn took too long. If nil, it is the actor system's. Its handler is called on event
+	// has no descriptors, that a turn took too long. If nil, it is the actor system's; and if New makes that itself, all
+	// of this is lost: set it in every program, to slog.Default() if to nothing else. Its handler is called on event
 	// loops and must not block.
 	Logger *slog.Logger
 
