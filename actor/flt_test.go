@@ -99,6 +99,8 @@ func TestFLT3_AResetWhileUnwriteable(t *testing.T) {
 		assert.True(t, errors.Is(closed, syscall.ECONNRESET) || errors.Is(closed, syscall.EPIPE), "%v", closed)
 		assert.Equal(t, "OnSendFailed 1,OnSendFailed 2,OnSendFailed 3,OnClosed,Stopping,Stopped", last(p, 6))
 		assert.Zero(t, p.count("OnUnthrottled"))
-		stays(t, func() bool { return len(pipe) == 0 }, "no SIGPIPE")
+		if !w.portable { // package net cannot write without: whoever asks for the signal gets it
+			stays(t, func() bool { return len(pipe) == 0 }, "no SIGPIPE")
+		}
 	})
 }
