@@ -29,7 +29,7 @@
 //     [Network.Adopt] gives it a connection that is already there. [Network.Spawn] runs an actor without a connection
 //     beside those of a loop.
 //   - [ListenConfig] and [DialConfig] hold the settings of connections, a [conn.Config], and those of sockets.
-//   - Whoever has the PID of a connection may send it any message, which Receive gets, and pointers to [Write],
+//   - Whoever has the PID of a connection may send it any message, which Receive gets, and [Write],
 //     [Close], [Abort], [Pause] and [Resume], which act on the connection. Goroutines that are no actors do it by
 //     network.System().Root: Send(pid, &actor.Write{Data: data}).
 //   - [Network.Shutdown] ends all of it in order.

@@ -124,13 +124,17 @@ func (c *connection) Receive(ctx proto.Context) {
 		}
 	case *Write:
 		c.write(m, ctx.Sender())
-	case *Close:
+	case Write:
+		c.write(&m, ctx.Sender())
+	case *Close, Close:
 		c.driver.Conn().Close()
 	case *Abort:
 		c.driver.Conn().Abort(m.Err)
-	case *Pause:
+	case Abort:
+		c.driver.Conn().Abort(m.Err)
+	case *Pause, Pause:
 		c.driver.Conn().Pause()
-	case *Resume:
+	case *Resume, Resume:
 		c.driver.Conn().Resume()
 	case *proto.Started:
 		if !c.facts.has(factOrphaned) {
@@ -143,6 +147,17 @@ func (c *connection) Receive(ctx proto.Context) {
 		}
 		c.Actor.Receive(ctx)
 	}
+}
+
+// writeOf returns the Write that msg is, or nil.
+func writeOf(msg any) *Write {
+	switch m := msg.(type) {
+	case *Write:
+		return m
+	case Write:
+		return &m
+	}
+	return nil
 }
 
 // write handles a Write, from whoever sent it. It allocates only for an answer.
@@ -275,7 +290,7 @@ func expand(list []any, batch proto.MessageBatch, sender *proto.PID) []any {
 		if nested, ok := inner.(proto.MessageBatch); ok {
 			list = expand(list, nested, from)
 		}
-		if w, ok := msg.(*Write); ok && w.Ack != nil && from != nil {
+		if w := writeOf(msg); w != nil && w.Ack != nil && from != nil {
 			msg = &proto.MessageEnvelope{Message: w, Sender: from}
 		}
 		list = append(list, msg)
@@ -298,7 +313,7 @@ func (c *connection) took(state mailState, msgs ...any) {
 func (c *connection) refuse(self *proto.PID, msg any) {
 	sys := c.kind.sup.net.sys
 	_, inner, sender := proto.UnwrapEnvelope(msg)
-	if w, ok := inner.(*Write); ok && w.Ack != nil && sender != nil {
+	if w := writeOf(inner); w != nil && w.Ack != nil && sender != nil {
 		if p, ok := sys.ProcessRegistry.Get(sender); ok {
 			p.SendUserMessage(sender, &WriteFailed{w.Ack, conn.ErrNotConnected})
 		}

@@ -2,15 +2,14 @@ package actor
 
 import "github.com/galago-go/galago/conn"
 
-// Any actor or goroutine may send these, as pointers, to the PID of a connection. They are handled in order with
-// other messages. Receive does not see them.
+// Any actor or goroutine may send these to the PID of a connection, best as pointers, which cost no allocation each time
+// they are passed on. They are handled in order with other messages. Receive does not see them.
 type (
 	// Write sends Data, which must not change any more; many connections may be given one Write. If Ack is not nil,
 	// the sender gets exactly one answer: Written once the system took the bytes, or WriteFailed. OnSent and
 	// OnSendFailed are not called for it. Without Ack, or without a sender to tell, a refusal only shows in Stats.
 	//
-	// Send a pointer, as in &Write{...}: a plain Write goes to Receive, and nothing is written. Data that OnReceived was
-	// given must be copied first. Before OnConnected a Write fails. Once the actor has stopped there is nobody to answer:
+	// Data that OnReceived was given must be copied first. Before OnConnected a Write fails. Once the actor has stopped there is nobody to answer:
 	// Proto.Actor sends its DeadLetterResponse instead, without the Ack.
 	//
 	// The answers do not say which connection they are of, so give each its own Ack. A mailbox has no bound: who may
@@ -28,14 +27,13 @@ type (
 		Ack any
 		Err error // a SendError; ErrNotConnected also if the connection ended first
 	}
-	// Close ends the connection in order, as [conn.Conn.Close] does: what was accepted before is written. Send a pointer,
-	// as with all of these: &Close{}.
+	// Close ends the connection in order, as [conn.Conn.Close] does: what was accepted before is written.
 	Close struct{}
-	// Abort resets the connection, as [conn.Conn.Abort] does. Send a pointer.
+	// Abort resets the connection, as [conn.Conn.Abort] does.
 	Abort struct{ Err error }
-	// Pause stops OnReceived, as [conn.Conn.Pause] does. Send a pointer.
+	// Pause stops OnReceived, as [conn.Conn.Pause] does.
 	Pause struct{}
-	// Resume ends Pause, as [conn.Conn.Resume] does. Send a pointer.
+	// Resume ends Pause, as [conn.Conn.Resume] does.
 	Resume struct{}
 )
 
