@@ -50,3 +50,6 @@ func (n *Network) Ending() bool {
 
 // SetResolver makes Dial look names up with r. It must be called before Dial.
 func (n *Network) SetResolver(r loop.Resolver) { n.resolver = r }
+
+// Closing reports whether Shutdown was called.
+func (n *Network) Closing() bool { return n.closing.Load() }

@@ -312,12 +312,11 @@ func TestNET6_ShutdownUnderLoad(t *testing.T) {
 	waysInTurn(t, func(t *testing.T, w way) {
 		f := w.start(t, actor.Config{})
 		var after atomic.Int64
-		var shut atomic.Bool
 		s := f.serve(actor.ListenConfig{}, func(p *probe) {
 			echoes(p)
 			p.quiet = true
 			p.onClosed = func(*probe, error) {
-				if shut.Load() {
+				if f.Closing() {
 					after.Add(1)
 				}
 			}
@@ -362,7 +361,6 @@ func TestNET6_ShutdownUnderLoad(t *testing.T) {
 			})
 		}
 		soon(t, func() bool { return rounds.Load() > 500 }, "clients come and go")
-		shut.Store(true)
 		closed, aborted, err := f.Shutdown(timeout(t, patience))
 		require.NoError(t, err)
 		done := make(chan struct{})
@@ -377,9 +375,9 @@ func TestNET6_ShutdownUnderLoad(t *testing.T) {
 			assert.Fail(t, "clients hang for longer than 1 s")
 			<-done
 		}
-		// A connection may end between the flag and the call, so the handlers may have counted some more.
+		// Shutdown may begin after a connection was counted and before its handler looks. There are eight.
 		assert.GreaterOrEqual(t, after.Load(), int64(closed+aborted))
-		assert.Less(t, after.Load()-int64(closed+aborted), int64(8))
+		assert.LessOrEqual(t, after.Load()-int64(closed+aborted), int64(8))
 	})
 }
 
