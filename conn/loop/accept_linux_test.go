@@ -84,7 +84,10 @@ func TestLSN12_OtherErrorsOfAcceptDoNotPause(t *testing.T) {
 		}
 		return accept(fd)
 	}
-	sys.poll = func(ep int, ev []unix.EpollEvent) (int, syscall.Errno) { polls++; return poll(ep, ev) }
+	sys.poll = func(ep int, ev []unix.EpollEvent, aloud bool) (int, syscall.Errno) {
+		polls++
+		return poll(ep, ev, aloud)
+	}
 	l := newLoop(t, Config{sys: sys})
 	s := serve(t, []*Loop{l}, "tcp", "127.0.0.1:0", ListenConfig{}, func(*end) { served = polls })
 	dial(t, s.Addr())

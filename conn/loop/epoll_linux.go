@@ -20,6 +20,7 @@ type poller struct {
 
 	events  [128]unix.EpollEvent
 	n, next int // events of the last poll; the first one not dispatched yet
+	polls   uint32
 
 	scratch // of the turns on the loop
 	parking
@@ -75,11 +76,18 @@ func (p *poller) remove(fd int) error {
 	return os.NewSyscallError("epoll_ctl", p.sys.control(p.ep, unix.EPOLL_CTL_DEL, fd, &unix.EpollEvent{}))
 }
 
+// aloudEvery is how often the scheduler hears of a poll. Its monitor takes the processor from goroutines that keep it for
+// long, and sleeps, for up to a minute, once all processors were idle. It is woken by whoever makes a system call and
+// says so. Loops that are busy all the time, and say nothing, kept all other goroutines waiting: one that shuts the
+// program down, too.
+const aloudEvery = 32
+
 // poll looks for events and does not wait.
 func (p *poller) poll() {
+	p.polls++
 	errno := unix.EINTR
 	for p.n, p.next = 0, 0; errno == unix.EINTR; {
-		p.n, errno = p.sys.poll(p.ep, p.events[:])
+		p.n, errno = p.sys.poll(p.ep, p.events[:], p.polls%aloudEvery == 0)
 	}
 	p.n = max(p.n, 0)
 }

@@ -42,11 +42,11 @@ func TestFLT4_InterruptedCallsAreRepeated(t *testing.T) {
 		sys := broken()
 		failPoll, failWait, failRecv := thrice(&polls), thrice(&waits), thrice(&recvs)
 		failSend, failMsg := thrice(&sends), thrice(&msgs)
-		sys.poll = func(ep int, ev []unix.EpollEvent) (int, syscall.Errno) {
+		sys.poll = func(ep int, ev []unix.EpollEvent, aloud bool) (int, syscall.Errno) {
 			if failPoll() {
 				return -1, unix.EINTR
 			}
-			return poll(ep, ev)
+			return poll(ep, ev, aloud)
 		}
 		sys.wait = func(ep int, ev []unix.EpollEvent, ms int) (int, syscall.Errno) {
 			if failWait() {
@@ -180,11 +180,11 @@ func TestFLT4_OtherErrorsNameTheCallAndTheReason(t *testing.T) {
 // faked returns system calls whose next poll finds the events that are stored in batch, and nothing else.
 func faked() (sys *system, batch *atomic.Pointer[[]unix.EpollEvent]) {
 	sys, batch = broken(), new(atomic.Pointer[[]unix.EpollEvent])
-	sys.poll = func(ep int, ev []unix.EpollEvent) (int, syscall.Errno) {
+	sys.poll = func(ep int, ev []unix.EpollEvent, aloud bool) (int, syscall.Errno) {
 		if b := batch.Swap(nil); b != nil {
 			return copy(ev, *b), 0
 		}
-		return poll(ep, ev)
+		return poll(ep, ev, aloud)
 	}
 	return sys, batch
 }
@@ -320,15 +320,40 @@ func limitFor(spare int) uint64 {
 	}
 }
 
+// However busy a loop is, the scheduler hears of it now and then.
+func TestTheSchedulerHearsOfPolls(t *testing.T) {
+	sys := broken()
+	var silent, most, heard atomic.Int64 // polls since the last one that it heard of
+	sys.poll = func(ep int, ev []unix.EpollEvent, aloud bool) (int, syscall.Errno) {
+		if silent.Add(1); aloud {
+			heard.Add(1)
+			silent.Store(0)
+		}
+		most.Store(max(most.Load(), silent.Load()))
+		return poll(ep, ev, aloud)
+	}
+	l := newLoop(t, Config{sys: sys})
+	done := make(chan struct{})
+	l.Queue(&step{do: func(time.Time) bool {
+		if heard.Load() < 3 {
+			return true
+		}
+		close(done)
+		return false
+	}})
+	await(t, done, "polls")
+	assert.EqualValues(t, aloudEvery-1, most.Load())
+}
+
 // However much there is to do, sockets are polled: after 256 turns; or after 50 µs, if those that were queued had their
 // turn.
 func TestMSG9_SocketsArePolledAmongTurns(t *testing.T) {
 	sys := broken()
 	turns, since, most, polls := 0, 0, 0, 0
-	sys.poll = func(ep int, ev []unix.EpollEvent) (int, syscall.Errno) {
+	sys.poll = func(ep int, ev []unix.EpollEvent, aloud bool) (int, syscall.Errno) {
 		most, since = max(most, since), 0
 		polls++
-		return poll(ep, ev)
+		return poll(ep, ev, aloud)
 	}
 	l := newLoop(t, Config{sys: sys})
 	done := make(chan struct{})
@@ -368,7 +393,10 @@ func TestMSG9_SocketsArePolledAmongTurns(t *testing.T) {
 func TestMSG9_SocketsAreNotPolledWhileThoseOfTheLastPollWait(t *testing.T) {
 	sys := broken()
 	polls := 0
-	sys.poll = func(ep int, ev []unix.EpollEvent) (int, syscall.Errno) { polls++; return poll(ep, ev) }
+	sys.poll = func(ep int, ev []unix.EpollEvent, aloud bool) (int, syscall.Errno) {
+		polls++
+		return poll(ep, ev, aloud)
+	}
 	l := newLoop(t, Config{sys: sys})
 	// Each of n tasks takes a turn of length d. It returns how often the loop polled meanwhile, and how long all took.
 	round := func(n int, d time.Duration) (polled int, took time.Duration) {
@@ -429,8 +457,8 @@ func TestCloseTakesTheRegistrationBack(t *testing.T) {
 	var index, heard atomic.Int32
 	index.Store(-100)
 	sys := broken()
-	sys.poll = func(ep int, ev []unix.EpollEvent) (int, syscall.Errno) {
-		n, errno := poll(ep, ev)
+	sys.poll = func(ep int, ev []unix.EpollEvent, aloud bool) (int, syscall.Errno) {
+		n, errno := poll(ep, ev, aloud)
 		for i := range max(n, 0) {
 			if ev[i].Fd == index.Load() {
 				heard.Add(1)
