@@ -68,13 +68,18 @@ func (c *Conn) input1(n notice) {
 func (d *Driver) Begin(now time.Time, m *Memory) {
 	c := &d.c
 	c.m = m
+	if m != nil {
+		m.ends = m.ends[:0] // there is something if a turn broke off, and never came to its end
+	}
 	if c.born.IsZero() {
 		c.born = now
 		c.limit = c.after(c.cfg.startTimeout())
 	}
 	c.now = max(c.now, int64(now.Sub(c.born))) // time does not run backwards
 	c.flags.clear(turnFlags)
-	c.takeInputs()
+	if c.inputs != nil || c.flags.has(flagSocketJoined) {
+		c.takeInputs()
+	}
 	c.notices.startTurn()
 }
 
@@ -141,17 +146,43 @@ func (d *Driver) Read() {
 // End writes once and reports whether there is reason for another turn.
 func (d *Driver) End() (more bool) {
 	c := &d.c
-	c.giveUp()
-	c.watch()
-	c.goodbye()
-	c.flush()
-	c.expireLimits()
-	c.step()
-	c.tellReading()
-	c.release()
+	if c.plain() {
+		c.flush()
+		if c.rests() {
+			c.m = nil
+			return false
+		}
+	} else {
+		c.ledger.endTurn(c.m) // first, for code of layers may panic
+		c.giveUp()
+		c.watch()
+		c.goodbye()
+		c.flush()
+	}
+	if !c.plain() {
+		c.expireLimits()
+		c.step()
+		c.tellReading()
+		c.release()
+	}
 	c.arm()
+	c.ledger.endTurn(c.m)
 	c.m = nil
 	return c.wantsTurn()
+}
+
+// plain reports whether the connection is merely open, without layers, so that the end of a turn has nothing to see to
+// but the write. Most turns are such.
+func (c *Conn) plain() bool {
+	return c.state == StateConnected && c.chain == nil && c.limit == 0 && !c.flags.has(flagLook|flagPeerEnded|
+		flagTopEOF|flagWriteEnded|flagGoodbye|flagWireDeaf|flagBroken)
+}
+
+// rests reports whether a plain connection wants nothing but the peer's next bytes, as it has said before.
+func (c *Conn) rests() bool {
+	return c.flags&(flagReadable|flagWritable|flagUnwriteable) == flagWritable && c.armed == Hangup|Readable &&
+		c.holds == 0 && c.queue.pending == 0 && c.notices.ring == nil && c.inputs == nil && c.held == nil && !c.ticks() &&
+		c.plain()
 }
 
 // Turn is a whole turn in one call; f, which may be nil, stands for the owner's messages.
@@ -175,11 +206,12 @@ func (d *Driver) Pending() bool { return d.c.wantsTurn() }
 
 // Deadline is when a turn is wanted at the latest; zero means never. Ask after End. Activity does not change it.
 func (d *Driver) Deadline() time.Time {
-	at := d.c.deadline()
-	if at == 0 {
-		return time.Time{}
+	if c := &d.c; c.limit != 0 || c.ticks() {
+		if at := c.deadline(); at != 0 {
+			return c.time(at)
+		}
 	}
-	return d.c.time(at)
+	return time.Time{}
 }
 
 // Done reports whether the last callback was made; then the Driver may be forgotten.
@@ -206,11 +238,14 @@ func (c *Conn) wantsRead() bool {
 			return false
 		}
 	}
+	if !(c.flags.has(flagReadable) && !c.flags.has(flagPeerEnded) || c.mayCut()) {
+		return false
+	}
 	h := c.holders()
 	if c.state == StateClosing {
 		h &^= holdPause | holdLayer
 	}
-	return h == 0 && (c.flags.has(flagReadable) && !c.flags.has(flagPeerEnded) || c.mayCut())
+	return h == 0
 }
 
 // mayCut reports whether a frame, or the end of the stream, may be told without reading on.

@@ -47,7 +47,10 @@ func TestLedgerAgainstItsTwin(t *testing.T) {
 			}
 		}
 		for range 150 {
-			switch r.IntN(5) {
+			switch r.IntN(6) {
+			case 5: // the turn ends, and m is lent to others
+				l.endTurn(&m)
+				require.Empty(t, m.ends)
 			case 0, 1: // a send, of no bytes at times; an empty one on an empty wire settles by itself, see Conn.open
 				n := r.IntN(6)
 				if n == 0 && twin.written == len(twin.bytes) {
@@ -77,7 +80,9 @@ func TestLedgerAgainstItsTwin(t *testing.T) {
 			}
 			require.Equal(t, twin.settled, l.settled, "seed %d", seed)
 			require.Equal(t, twin.own(), l.own, "seed %d: the layers' bytes", seed)
-			require.Equal(t, twin.written < len(twin.bytes), l.ring != nil, "seed %d: a ring is borrowed while something is open", seed)
+			require.Equal(t, twin.written < len(twin.bytes), l.ring != nil || len(m.ends) > 0,
+				"seed %d: memory is borrowed while something is open", seed)
+			require.True(t, l.ring == nil || len(m.ends) == 0, "seed %d: it is in one place", seed)
 		}
 		l.clear(&m)
 		require.Zero(t, m.InUse())

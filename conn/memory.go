@@ -9,6 +9,7 @@ const (
 	minClass  = 6       // the smallest buffer lent for held bytes is 1<<minClass
 	maxClass  = 17      // the largest one that is kept for reuse
 	keepArgs  = 1 << 10 // a Send of more buffers than this is not copied to scratch
+	keepEnds  = 1 << 12 // after a turn of more sends than this, the list of their ends is let go
 	keepBytes = 1 << 20 // of each kind and size, this much is kept for reuse; the rest goes to the collector
 )
 
@@ -23,6 +24,8 @@ type Memory struct {
 
 	giving  bool // OnReceived is on the stack
 	sending bool // a Send is passing down the layers
+
+	ends []sendEnd // of sends of this turn, while the connection's ledger has no ring
 
 	args [][]byte // scratch for the buffers of one Send
 	iov  [][]byte // scratch for the buffers of one Write
@@ -142,6 +145,12 @@ func (m *Memory) ledgerRing() *ring[sendEnd] {
 func (m *Memory) giveLedgerRing(r *ring[sendEnd]) {
 	if m != nil {
 		m.ledgers.give(m, r)
+	}
+}
+
+func (m *Memory) clearEnds() {
+	if m.ends = m.ends[:0]; cap(m.ends) > keepEnds {
+		m.ends = nil
 	}
 }
 

@@ -20,6 +20,13 @@ const (
 
 // holders reports who holds reading back now.
 func (c *Conn) holders() holder {
+	if c.state == StateConnected && c.holds == 0 && c.ledger.own == 0 && !c.flags.has(flagUnwriteable) {
+		return 0 // as nearly always
+	}
+	return c.allHolders()
+}
+
+func (c *Conn) allHolders() holder {
 	h := c.holds
 	switch c.state {
 	case StateStarting, StateUpgrading: // the layers must get on; only what comes up at the top waits
@@ -58,6 +65,9 @@ func (c *Conn) read() {
 		switch {
 		case ok:
 			c.give(frame)
+			if c.state == StateConnected && c.flags.has(flagFilled) && !c.flags.has(flagTopEOF) && c.unread() == 0 {
+				return // a second look would find nothing
+			}
 		case c.state == StateClosed:
 			return
 		case c.flags.has(flagTopEOF) && !c.flags.has(flagEOFTold) && c.delivers():
@@ -71,6 +81,10 @@ func (c *Conn) read() {
 // mayRead looks at everything that stops reading, before each frame.
 func (c *Conn) mayRead() bool {
 	switch c.state {
+	case StateConnected:
+		if c.holders() != 0 {
+			return false
+		}
 	case StateConnecting, StateClosed:
 		return false
 	case StateStarting:

@@ -58,7 +58,7 @@ func (c *Conn) refusal(n int) SendError {
 
 // open notes in the ledger that the last token ends where the queue ends; if nothing is before it, it is settled.
 func (c *Conn) open() {
-	if c.queue.pending == 0 && c.ledger.ring == nil {
+	if c.queue.pending == 0 {
 		c.ledger.settled = c.accepted
 		c.notifyOutcomes(noticeSent, c.accepted, c.accepted)
 		return
@@ -140,7 +140,11 @@ func (c *Conn) flush() {
 	bufs, total := c.queue.bufs(c.m.iov[:0])
 	from := c.queue.out
 	n, err := c.b.Write(bufs)
-	clear(bufs)
+	if len(bufs) == 1 { // as nearly always, and cheaper than clear
+		bufs[0] = nil
+	} else {
+		clear(bufs)
+	}
 	c.m.iov = bufs[:0]
 	c.queue.wrote(c.m, n)
 	c.wrote(n, total, err, from)

@@ -83,9 +83,12 @@ func (c *Conn) startIdle() {
 	}
 }
 
+// ticks reports whether any deadline is set but those of starting, upgrading and closing.
+func (c *Conn) ticks() bool { return c.idleAt|c.layerAt != 0 || c.timers != nil }
+
 // expire tells what is due, after the reading of the turn.
 func (c *Conn) expire() {
-	if c.state == StateClosed {
+	if c.state == StateClosed || !c.ticks() {
 		return
 	}
 	for c.timers != nil && c.timers.list[len(c.timers.list)-1].at <= c.now {
@@ -105,7 +108,7 @@ func (c *Conn) expire() {
 // isDue reports whether expire has anything to tell.
 func (c *Conn) isDue() bool {
 	switch {
-	case c.state == StateClosed:
+	case !c.ticks(), c.state == StateClosed:
 		return false
 	case due(c.idleAt, c.now), c.timers != nil && due(c.timers.list[len(c.timers.list)-1].at, c.now):
 		return true
