@@ -66,6 +66,7 @@ const (
 	factReported                      // the end was counted
 	factHearsSent                     // somebody may hear OnSent
 	factHearsWrites                   // ... OnSent or OnSendFailed, which do not tell of Writes
+	factTimed                         // it has a receive timeout
 )
 
 // context returns what Base.Context promises.
@@ -75,8 +76,7 @@ func (c *connection) context() proto.Context {
 	case t.current != c:
 		return nil
 	case t.ctx == nil:
-		ctx, _ := c.inv.(proto.Context)
-		return ctx
+		t.ctx, _ = c.inv.(proto.Context)
 	}
 	return t.ctx
 }

@@ -142,6 +142,7 @@ type kind struct {
 	props    *proto.Props
 	door     *loop.Listener // who accepts them; known from the first one on; nil if nobody does
 	own      *ownTurns      // nil if the connection takes its turns on the loop
+	unseen   bool           // nobody sees the messages that carry callbacks: no middleware, no metrics
 }
 
 // ownTurns is what a connection has that takes its turns on a goroutine of its own.
@@ -151,15 +152,22 @@ type ownTurns struct {
 }
 
 func newKind(s *supervisor, newActor func() Actor, cfg *ListenConfig) *kind {
-	k := &kind{sup: s, newActor: newActor, giver: "newActor returned", cfg: &cfg.Conn, options: cfg.Props}
+	k := &kind{sup: s, newActor: newActor, giver: "newActor returned", cfg: &cfg.Conn, options: cfg.Props,
+		unseen: s.unseen(cfg.Props)}
 	k.props = ownProps(s, cfg.Props, k.produce, func() proto.Mailbox { return s.turns.making })
 	return k
+}
+
+// unseen reports whether messages to an actor with these options pass through the invoker unseen.
+func (s *supervisor) unseen(options []proto.PropsOption) bool {
+	return len(options) == 0 && s.net.sys.Config.MetricsProvider == nil
 }
 
 // single makes a kind like k for c alone. Its Props know the connection: it is spawned by any goroutine, which must not
 // touch what the turns of the loop share.
 func (k *kind) single(c *connection, blocking bool) *kind {
 	one := *k
+	one.unseen = k.sup.unseen(k.options)
 	spawned := false
 	one.props = ownProps(k.sup, k.options, func() proto.Actor {
 		if spawned {

@@ -124,10 +124,10 @@ func (m *mailbox) took(n int) {
 
 // next takes out the oldest user message.
 func (m *mailbox) next() (msg any, ok bool) {
+	if m.users.Load() == 0 {
+		return nil, false
+	}
 	if int(m.head) == len(m.out) {
-		if m.users.Load() == 0 {
-			return nil, false
-		}
 		m.swap()
 	}
 	msg = m.out[m.head]

@@ -167,8 +167,6 @@ func TestConnAndContextOfAnActor(t *testing.T) {
 	var self *proto.PID
 	s.onReceived = func([]byte) error {
 		self = s.Context().Self()
-		_, reading := s.Context().Message().(*Readable)
-		assert.True(t, reading)
 		return nil
 	}
 	r := newRig(t, s, conn.Config{}).connect()

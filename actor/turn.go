@@ -22,13 +22,15 @@ func (c *connection) Turn(now time.Time, m *conn.Memory) (more bool) {
 	defer func() { // deferred, so that runtime.Goexit comes through here too
 		if !whole {
 			c.broke(cur, caught(recover()))
+			t.more = c.driver.Pending()
 		}
-		more = c.rest()
+		more = c.rest(t)
 		t.end()
 	}()
 	switch {
 	case c.facts.has(factBroken):
 		c.complete(t)
+		t.more = c.driver.Pending()
 	case c.phase != gone:
 		c.run(t, &cur)
 	}
@@ -39,8 +41,10 @@ func (c *connection) Turn(now time.Time, m *conn.Memory) (more bool) {
 // run does what a turn consists of, in this order. System messages are looked for before each step.
 func (c *connection) run(t *turns, cur *any) {
 	d := &c.driver
-	for _, f := range c.mail.funcs() {
-		f()
+	if c.mail.hasSystem() {
+		for _, f := range c.mail.funcs() {
+			f()
+		}
 	}
 	d.Begin(t.now, t.mem)
 	open := c.system(t, cur)
@@ -67,7 +71,7 @@ func (c *connection) run(t *turns, cur *any) {
 		if !ok {
 			break
 		}
-		*cur = msg
+		*cur, t.mailed = msg, true
 		c.inv.InvokeUserMessage(msg)
 		open = c.system(t, cur)
 	}
@@ -75,9 +79,10 @@ func (c *connection) run(t *turns, cur *any) {
 		return
 	}
 	*cur = nil
-	d.End()
+	t.more = d.End()
 	if d.Done() && c.phase == alive {
 		c.stop(t, cur, stopMessage)
+		t.more = d.Pending()
 	}
 }
 
@@ -85,10 +90,20 @@ func (c *connection) run(t *turns, cur *any) {
 // waits for children.
 func (c *connection) goesOn() bool { return c.phase == stopping || !c.driver.Done() }
 
-// tell delivers a notice, as a message.
+// direct reports whether nobody can tell whether a callback came through Proto.Actor's invoker: there is no middleware,
+// and no receive timeout that it would put off. The way through the invoker touches memory that a turn does not need else.
+func (c *connection) direct() bool { return c.kind.unseen && !c.facts.has(factTimed) }
+
+// tell delivers a notice, as a message if anybody sees it.
 func (c *connection) tell(t *turns, cur *any, n conn.Notice) {
 	t.notice.Notice, t.due = n, true
 	*cur = &t.notice
+	if c.direct() {
+		t.due = false
+		c.driver.Deliver(n)
+		t.notice.Notice = conn.Notice{}
+		return
+	}
 	c.inv.InvokeUserMessage(*cur)
 	if t.due { // middleware kept it back, but a promise is a promise
 		t.due = false
@@ -97,10 +112,14 @@ func (c *connection) tell(t *turns, cur *any, n conn.Notice) {
 	t.notice.Notice = conn.Notice{}
 }
 
-// read lets the turn's reading take place, as a message.
+// read lets the turn's reading take place, as a message if anybody sees it.
 func (c *connection) read(t *turns, cur *any) {
-	t.reads = true
 	*cur = readable
+	if c.direct() {
+		c.driver.Read()
+		return
+	}
+	t.reads = true
 	c.inv.InvokeUserMessage(readable)
 	if t.reads { // see tell
 		t.reads = false
@@ -185,9 +204,12 @@ func lifecycle(msg any) bool {
 func (c *connection) guarded(f func()) { c.kind.sup.net.guarded(c, f) }
 
 // rest leaves the turn, and reports whether another one is wanted.
-func (c *connection) rest() (more bool) {
+func (c *connection) rest(t *turns) (more bool) {
 	if c.phase == gone {
 		return c.bury(c.self())
+	}
+	if t.ctx != nil {
+		c.learnTimeout(t.ctx)
 	}
 	if own := c.kind.own; own != nil {
 		own.SetDeadline(c.driver.Deadline())
@@ -203,6 +225,16 @@ func (c *connection) rest() (more bool) {
 	if c.mail.hasUser() {
 		return true
 	}
-	c.mail.idle()
-	return c.driver.Pending()
+	if t.mailed {
+		c.mail.idle()
+	}
+	return t.more
+}
+
+// learnTimeout looks whether the actor, which had its context in this turn, has set a receive timeout.
+func (c *connection) learnTimeout(ctx proto.Context) {
+	c.facts &^= factTimed
+	if ctx.ReceiveTimeout() > 0 {
+		c.facts |= factTimed
+	}
 }

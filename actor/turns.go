@@ -15,7 +15,9 @@ type turns struct {
 	mem     *conn.Memory
 	current *connection   // whose turn it is; nil between turns
 	making  *connection   // it is being spawned
-	ctx     proto.Context // of the message that current handles; nil if it has handled none in this turn
+	ctx     proto.Context // of current, once it was needed in this turn
+	more    bool          // current wants another turn
+	mailed  bool          // current has taken user messages out of its mailbox
 
 	notice Notice // the one message that carries a notice
 	due    bool   // notice was not delivered yet
@@ -30,5 +32,5 @@ func (t *turns) begin(c *connection, now time.Time, m *conn.Memory) {
 
 func (t *turns) end() {
 	t.mem, t.current, t.ctx = nil, nil, nil
-	t.due, t.reads = false, false
+	t.due, t.reads, t.more, t.mailed = false, false, false, false
 }
