@@ -126,7 +126,7 @@ func newStage(t *testing.T) *stage {
 		s.slot[fd] = *ev
 		return nil
 	}
-	s.l = &Loop{cfg: Config{sys: s.sys}, now: s.now}
+	s.l = &Loop{cfg: Config{sys: s.sys}, clock: clock{now: s.now}}
 	s.l.timers.base = s.now
 	s.l.poller.sys, s.l.waiter = s.sys, &s.l.poller
 	s.l.sleep() // so that whoever posts wakes it

@@ -37,15 +37,15 @@ type Loop struct {
 
 	// The state of a round lies here and not on the stack, for runtime.Goexit may take the goroutine away in any turn.
 	// A new one then goes on.
-	runq    queue
-	slots   slots
-	timers  timers
-	polled  time.Time // when the last poll returned
-	elapsed time.Duration
-	now     time.Time // polled plus elapsed: read once before each turn
-	current Task      // whose turn it is, nil if nobody's
-	at      Owner     // who is being told of an event or a deadline, nil if nobody
+	runq   queue
+	slots  slots
+	timers timers
+	clock
+	current Task  // whose turn it is, nil if nobody's
+	at      Owner // who is being told of an event or a deadline, nil if nobody
 	over    bool
+	direct  bool   // nobody was queued when the last poll returned, and its events are being told
+	ran     int    // turns since the last poll
 	spare   []Task // the memory of the inbox before this one
 
 	load   atomic.Int64 // connections dealt to this loop or opened on it
@@ -99,6 +99,7 @@ type waiter interface {
 // New starts a loop. It must be closed.
 func New(cfg Config) (*Loop, error) {
 	l := &Loop{cfg: cfg, done: make(chan struct{})}
+	l.exact = cfg.StallWarning > 0 && cfg.StallWarning < minGlanceWarning
 	l.tick()
 	l.timers.base = l.now
 	if l.waiter = l.systemWaiter(); l.portable() {
@@ -249,7 +250,8 @@ func (l *Loop) Stats() Stats {
 	return l.stats
 }
 
-// Now returns the time of this turn. It may be called on the loop only.
+// Now returns the time as the loop has last read it: that of this turn, or a moment before. It may be called on the loop
+// only.
 func (l *Loop) Now() time.Time { return l.now }
 
 // InUse returns how many bytes of blocks connections have borrowed and not given back. It may be asked once the loop is
@@ -282,7 +284,9 @@ func (l *Loop) rounds() (more bool) {
 	defer l.caught()
 	more = true
 	for {
+		l.direct = l.runq.n == 0
 		l.waiter.dispatch(l) // also what a broken round had left
+		l.direct = false
 		l.timers.expire(int64(l.now.Sub(l.timers.base)))
 		l.turns()
 		if !l.wait() {
@@ -294,29 +298,42 @@ func (l *Loop) rounds() (more bool) {
 // turns gives turns until nobody wants one, or it is time to poll. Whoever is found by a poll waits behind those that
 // are queued, so there is no hurry while these have their turn; but those that come again must not be before it.
 func (l *Loop) turns() {
-	queued := l.runq.n
-	for n := 0; l.runq.n > 0 && n < maxTurns && (l.elapsed < maxSpan || n < queued && l.elapsed < maxRound); n++ {
-		t := l.runq.pop()
-		k := t.link()
-		if !k.begin() {
-			continue
+	queued := 0
+	if l.ran == 0 {
+		queued = l.runq.n
+	} // else those that are queued were not found by the poll, or had a turn since
+	for n := 0; l.runq.n > 0 && l.ran < maxTurns && (l.elapsed < maxSpan || n < queued && l.elapsed < maxRound); n++ {
+		if t := l.runq.pop(); t.link().begin() {
+			more := l.turn(t, l.forTurn(true))
+			l.blame(t, l.read())
+			l.after(t, more)
 		}
-		l.current = t
-		more := t.Turn(l.now, &l.mem)
-		l.current = nil
-		l.lap(t)
-		if l.posted.Load() { // before t, so that a busy task cannot keep newcomers waiting
-			l.takeInbox()
-		}
-		if k.end(more) {
-			l.runq.push(t)
-		}
+	}
+}
+
+// turn gives t, which has begun, its turn.
+func (l *Loop) turn(t Task, now time.Time) (more bool) {
+	l.ran++
+	l.current = t
+	more = t.Turn(now, &l.mem)
+	l.current = nil
+	return more
+}
+
+// after sees to it that whoever wants a turn, after one of t, is queued.
+func (l *Loop) after(t Task, more bool) {
+	if l.posted.Load() { // before t, so that a busy task cannot keep newcomers waiting
+		l.takeInbox()
+	}
+	if t.link().end(more) {
+		l.runq.push(t)
 	}
 }
 
 // wait polls, asleep if there is nothing to do, and takes what was posted. It returns false if the loop is closed.
 func (l *Loop) wait() bool {
 	l.slots.recycle()
+	l.ran = 0
 	if l.runq.n > 0 || l.posted.Load() {
 		l.waiter.poll()
 	} else {
@@ -357,29 +374,32 @@ func (l *Loop) takeInbox() (closing bool) {
 	return closing
 }
 
-// tick reads the clock after a poll, lap after a turn of t: so a turn that took long makes no later deadline early.
-func (l *Loop) tick() {
-	l.polled = time.Now()
-	l.now, l.elapsed = l.polled, 0
-}
-
-func (l *Loop) lap(t Task) {
-	before := l.elapsed
-	l.elapsed = time.Since(l.polled)
-	l.now = l.polled.Add(l.elapsed)
-	if d := l.elapsed - before; l.cfg.StallWarning > 0 && d > l.cfg.StallWarning && l.cfg.Stalled != nil {
+// blame reports a turn of t that took d, if that is too long.
+func (l *Loop) blame(t Task, d time.Duration) {
+	if l.cfg.StallWarning > 0 && d > l.cfg.StallWarning && l.cfg.Stalled != nil {
 		l.cfg.Stalled(t, d)
 	}
 }
 
-// ready tells the owner of s of events, due that its deadline has come; both queue it.
+// ready tells the owner of s of events. If nobody waits it has its turn at once, while it lies in the cache; else it is
+// queued.
 func (l *Loop) ready(s *Socket, i conn.Interest) {
-	l.at = s.owner
-	s.owner.Ready(i)
+	o := s.owner
+	l.at = o
+	o.Ready(i)
 	l.at = nil
-	l.QueueLocal(s.owner)
+	if l.direct && l.elapsed < maxRound && o.link().enter() {
+		more := l.turn(o, l.forTurn(s.timer != 0))
+		if !l.glance() {
+			l.blame(o, l.read())
+		}
+		l.after(o, more)
+		return
+	}
+	l.QueueLocal(o)
 }
 
+// due tells o that its deadline has come, and queues it.
 func (l *Loop) due(o Owner) {
 	l.at = o
 	o.Due()

@@ -112,6 +112,9 @@ func (s *Socket) Info() interceptor.Info {
 // SetDeadline asks for a call of the owner's Due at t, or soon if t has passed. It replaces what was asked before; the
 // zero time takes it away. Closing the socket does, too.
 func (s *Socket) SetDeadline(t time.Time) {
+	if s.timer == 0 && t.IsZero() {
+		return // there is none, as for most
+	}
 	if s.loop != nil && !s.closed {
 		s.loop.timers.set(s, t)
 	}

@@ -51,13 +51,13 @@ func poll(ep int, events []unix.EpollEvent, aloud bool) (int, syscall.Errno) {
 	if aloud {
 		return wait(ep, events, 0)
 	}
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(&events[0])),
+	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(&events[0])),
 		uintptr(len(events)), 0, 0, 0)
 	return int(n), errno
 }
 
 func wait(ep int, events []unix.EpollEvent, ms int) (int, syscall.Errno) {
-	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(&events[0])),
+	n, _, errno := syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(&events[0])),
 		uintptr(len(events)), uintptr(ms), 0, 0)
 	return int(n), errno
 }
@@ -66,10 +66,10 @@ func recv(fd int, p []byte, flags int) (int, syscall.Errno) {
 	var n uintptr
 	var errno syscall.Errno
 	if len(p) <= rawSize {
-		n, _, errno = unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+		n, _, errno = syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
 			uintptr(len(p)), uintptr(flags|unix.MSG_DONTWAIT), 0, 0)
 	} else {
-		n, _, errno = unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+		n, _, errno = syscall.Syscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
 			uintptr(len(p)), uintptr(flags|unix.MSG_DONTWAIT), 0, 0)
 	}
 	return int(n), errno
@@ -79,10 +79,10 @@ func send(fd int, p []byte) (int, syscall.Errno) {
 	var n uintptr
 	var errno syscall.Errno
 	if len(p) <= rawSize {
-		n, _, errno = unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+		n, _, errno = syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
 			uintptr(len(p)), sendFlags, 0, 0)
 	} else {
-		n, _, errno = unix.Syscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+		n, _, errno = syscall.Syscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
 			uintptr(len(p)), sendFlags, 0, 0)
 	}
 	return int(n), errno
@@ -93,9 +93,9 @@ func sendmsg(fd int, m *unix.Msghdr, size int) (int, syscall.Errno) {
 	var n uintptr
 	var errno syscall.Errno
 	if size <= rawSize {
-		n, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(m)), sendFlags)
+		n, _, errno = syscall.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(m)), sendFlags)
 	} else {
-		n, _, errno = unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(m)), sendFlags)
+		n, _, errno = syscall.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(m)), sendFlags)
 	}
 	return int(n), errno
 }

@@ -55,6 +55,9 @@ func (k *Link) want() bool {
 // another one.
 func (k *Link) begin() bool { return k.state.CompareAndSwap(linkQueued, linkRunning) }
 
+// enter is want and begin in one, of a task that does not wait for a turn; it is false if the task does, or was dropped.
+func (k *Link) enter() bool { return k.state.CompareAndSwap(linkIdle, linkRunning) }
+
 // end ends the turn and reports whether the task must be queued again.
 func (k *Link) end(more bool) bool {
 	if !more && k.state.CompareAndSwap(linkRunning, linkIdle) {
