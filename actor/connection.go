@@ -14,8 +14,8 @@ import (
 // the loop, the owner of the socket. Only PostUserMessage, PostSystemMessage, UserMessageCount and Post may be called
 // by any goroutine; the rest belongs to the goroutine that takes the turns.
 type connection struct {
-	// What every turn needs fills one line of the cache, up to the counters that the mailbox begins with; another one
-	// begins in the middle of socket, and goes on in driver.
+	// What every turn needs lies at the beginning, up to the counters that the mailbox begins with, and from the middle
+	// of socket on.
 	loop.Link
 	facts facts
 	phase phase
@@ -24,11 +24,11 @@ type connection struct {
 	Actor // the user's; its callbacks are promoted, but for those that this file defines
 
 	kind *kind
-	inv  proto.MessageInvoker // its context, once it is spawned
-	acks *acks                // Writes not settled; nil if there is none
+	acks *acks // Writes not settled; nil if there is none
 
 	mail mailbox
-	died *PanicError // the failure for which it is suspended, or ends; else nil
+	inv  proto.MessageInvoker // its context, once it is spawned
+	died *PanicError          // the failure for which it is suspended, or ends; else nil
 
 	socket loop.Socket // unused if kind has a Detached
 	driver conn.Driver

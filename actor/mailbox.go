@@ -13,13 +13,18 @@ type mailbox struct {
 	users   atomic.Int32 // user messages not handled yet
 
 	mu    sync.Mutex
-	first []any // guarded by mu: functions and system messages
-	in    []any // guarded by mu: user messages
 	state mailState
+	first *[]any // guarded by mu: functions and system messages; nil if there are none, as mostly
+	box   *box   // changed with mu held; nil until there was a user message, for most connections never get one
+}
 
+// A box holds the user messages of a mailbox.
+type box struct {
+	in []any // guarded by mu
+
+	out   []any // owner only: taken over from in
+	head  int   // owner only: out is handled up to here
 	grown bool  // owner only: in or out was large since the mailbox was last idle
-	head  int32 // owner only: out is handled up to here
-	out   []any // owner only: user messages taken over from in
 }
 
 type mailState uint8 // guarded by mu
@@ -47,7 +52,10 @@ func (m *mailbox) post(msgs ...any) mailState {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.state != mailClosed {
-		m.in = append(m.in, msgs...)
+		if m.box == nil {
+			m.box = new(box)
+		}
+		m.box.in = append(m.box.in, msgs...)
 		m.users.Add(int32(len(msgs))) // after the push, so that a count above zero means that one can be taken
 	}
 	return m.state
@@ -65,10 +73,13 @@ func (m *mailbox) postFirst(x any, first bool) mailState {
 	if m.state == mailClosed {
 		return m.state
 	}
-	if first {
-		m.first = append([]any{x}, m.first...)
-	} else {
-		m.first = append(m.first, x)
+	switch {
+	case m.first == nil:
+		m.first = &[]any{x}
+	case first:
+		*m.first = append([]any{x}, *m.first...)
+	default:
+		*m.first = append(*m.first, x)
 	}
 	m.pending.Add(1)
 	return m.state
@@ -81,7 +92,7 @@ func (m *mailbox) funcs() (fs []func()) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.first = slices.DeleteFunc(m.first, func(x any) bool {
+	*m.first = slices.DeleteFunc(*m.first, func(x any) bool {
 		f, ok := x.(func())
 		if ok {
 			fs = append(fs, f)
@@ -99,16 +110,17 @@ func (m *mailbox) nextSystem() (msg any, ok bool) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i := slices.IndexFunc(m.first, func(x any) bool { _, ok := x.(func()); return !ok })
+	list := *m.first
+	i := slices.IndexFunc(list, func(x any) bool { _, ok := x.(func()); return !ok })
 	switch {
 	case i < 0:
 		return nil, false
 	case i == 0: // there may be many
-		msg, m.first[0] = m.first[0], nil
-		m.first = m.first[1:]
+		msg, list[0] = list[0], nil
+		*m.first = list[1:]
 	default:
-		msg = m.first[i]
-		m.first = slices.Delete(m.first, i, i+1)
+		msg = list[i]
+		*m.first = slices.Delete(list, i, i+1)
 	}
 	m.took(1)
 	return msg, true
@@ -117,8 +129,8 @@ func (m *mailbox) nextSystem() (msg any, ok bool) {
 // took notes that n entries were taken out of first. mu is held.
 func (m *mailbox) took(n int) {
 	m.pending.Add(int32(-n))
-	if len(m.first) == 0 {
-		m.first = nil // they are rare; most connections never have one while they are open
+	if m.first != nil && len(*m.first) == 0 {
+		m.first = nil
 	}
 }
 
@@ -127,12 +139,13 @@ func (m *mailbox) next() (msg any, ok bool) {
 	if m.users.Load() == 0 {
 		return nil, false
 	}
-	if int(m.head) == len(m.out) {
+	b := m.box
+	if b.head == len(b.out) {
 		m.swap()
 	}
-	msg = m.out[m.head]
-	m.out[m.head] = nil
-	m.head++
+	msg = b.out[b.head]
+	b.out[b.head] = nil
+	b.head++
 	m.users.Add(-1)
 	return msg, true
 }
@@ -141,24 +154,26 @@ func (m *mailbox) next() (msg any, ok bool) {
 func (m *mailbox) swap() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.in, m.out = m.out[:0], m.in
-	m.head = 0
-	m.grown = m.grown || cap(m.in) > keepSlots || cap(m.out) > keepSlots
+	b := m.box
+	b.in, b.out = b.out[:0], b.in
+	b.head = 0
+	b.grown = b.grown || cap(b.in) > keepSlots || cap(b.out) > keepSlots
 }
 
-// idle gives back what a burst made grow. It is called when a turn leaves no user message.
+// idle gives back what a burst made grow. It is called when a turn has taken user messages out, and leaves none.
 func (m *mailbox) idle() {
-	if !m.grown {
+	b := m.box
+	if b == nil || !b.grown {
 		return
 	}
-	m.grown = false
-	if cap(m.out) > keepSlots {
-		m.out, m.head = nil, 0
+	b.grown = false
+	if cap(b.out) > keepSlots {
+		b.out, b.head = nil, 0
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.in) == 0 && cap(m.in) > keepSlots {
-		m.in = nil
+	if len(b.in) == 0 && cap(b.in) > keepSlots {
+		b.in = nil
 	}
 }
 
@@ -167,9 +182,12 @@ func (m *mailbox) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.state = mailClosed
-	was := len(m.first)
-	m.first = slices.DeleteFunc(m.first, func(x any) bool { _, ok := x.(func()); return ok })
-	m.took(was - len(m.first))
+	if m.first == nil {
+		return
+	}
+	was := len(*m.first)
+	*m.first = slices.DeleteFunc(*m.first, func(x any) bool { _, ok := x.(func()); return ok })
+	m.took(was - len(*m.first))
 }
 
 // hasSystem reports whether functions or system messages wait, hasUser whether user messages do.

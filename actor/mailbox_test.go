@@ -71,7 +71,7 @@ func TestMailboxGivesBackWhatABurstMadeGrow(t *testing.T) {
 	drain()
 	m.post(1)
 	drain()
-	assert.Positive(t, cap(m.in)+cap(m.out), "a small queue is kept")
+	assert.Positive(t, cap(m.box.in)+cap(m.box.out), "a small queue is kept")
 	for range 3 {
 		for range 1000 {
 			m.post(1)
@@ -79,8 +79,8 @@ func TestMailboxGivesBackWhatABurstMadeGrow(t *testing.T) {
 		m.next() // so that both are large
 	}
 	drain()
-	assert.LessOrEqual(t, cap(m.in), keepSlots)
-	assert.LessOrEqual(t, cap(m.out), keepSlots)
+	assert.LessOrEqual(t, cap(m.box.in), keepSlots)
+	assert.LessOrEqual(t, cap(m.box.out), keepSlots)
 	m.post(1)
 	msg, ok := m.next()
 	assert.True(t, ok)

@@ -25,9 +25,8 @@ type Conn struct {
 	cfg *Config
 	m   *Memory // of this turn; nil between turns
 
-	born  time.Time // of the first turn; all times below are nanoseconds since then, 0 meaning never
-	now   int64
-	limit int64 // when starting, upgrading or closing has taken too long
+	born time.Time // of the first turn; all times below are nanoseconds since then, 0 meaning never
+	now  int64
 
 	queue   writeQueue
 	ledger  ledger
@@ -36,8 +35,7 @@ type Conn struct {
 
 	chain *interceptor.Chain // nil if there are no layers
 	split bufio.SplitFunc
-	held  []byte // read, or passed up by layers, and not delivered yet; all but the first off bytes
-	off   int
+	held  *held // what is read, or passed up by layers, and not delivered yet; nil if nothing
 
 	idleAt, active int64 // when to look at the idle timeout, and when a byte last moved
 	layerAt        int64 // when a layer wants Expire
@@ -46,12 +44,12 @@ type Conn struct {
 	accepted, sent      SendToken // the last one issued; the last one told as sent
 	received, bytesRead uint64
 
+	limit    int64  // when starting, upgrading or closing has taken too long; 0 in StateConnected
 	idle     int64  // the idle timeout
 	ownTotal uint64 // bytes that layers passed down on their own
 
 	rare   *rare       // nil until it is needed
 	reason *CloseError // why an orderly end is not a clean one; or why a layer ended the connection
-
 }
 
 // rare is what most connections never have. It stays once it is there.

@@ -174,7 +174,7 @@ func (d *Driver) End() (more bool) {
 // plain reports whether the connection is merely open, without layers, so that the end of a turn has nothing to see to
 // but the write. Most turns are such.
 func (c *Conn) plain() bool {
-	return c.state == StateConnected && c.chain == nil && c.limit == 0 && !c.flags.has(flagLook|flagPeerEnded|
+	return c.state == StateConnected && c.chain == nil && !c.flags.has(flagLook|flagPeerEnded|
 		flagTopEOF|flagWriteEnded|flagGoodbye|flagWireDeaf|flagBroken)
 }
 
@@ -206,7 +206,7 @@ func (d *Driver) Pending() bool { return d.c.wantsTurn() }
 
 // Deadline is when a turn is wanted at the latest; zero means never. Ask after End. Activity does not change it.
 func (d *Driver) Deadline() time.Time {
-	if c := &d.c; c.limit != 0 || c.ticks() {
+	if c := &d.c; c.state != StateConnected || c.ticks() {
 		if at := c.deadline(); at != 0 {
 			return c.time(at)
 		}

@@ -9,6 +9,7 @@ const (
 	minClass  = 6       // the smallest buffer lent for held bytes is 1<<minClass
 	maxClass  = 17      // the largest one that is kept for reuse
 	keepArgs  = 1 << 10 // a Send of more buffers than this is not copied to scratch
+	keepHelds = 1 << 12 // so many without their buffers are kept for reuse
 	keepEnds  = 1 << 12 // after a turn of more sends than this, the list of their ends is let go
 	keepBytes = 1 << 20 // of each kind and size, this much is kept for reuse; the rest goes to the collector
 )
@@ -30,6 +31,7 @@ type Memory struct {
 	args [][]byte // scratch for the buffers of one Send
 	iov  [][]byte // scratch for the buffers of one Write
 
+	helds   []*held
 	sized   [maxClass + 1][][]byte // buffers for held bytes, by the logarithm of their size
 	blocks  []*block
 	notices rings[notice]
@@ -71,6 +73,32 @@ func (m *Memory) giveBuffer(b []byte) {
 		return
 	}
 	m.sized[class] = append(m.sized[class], b[:0])
+}
+
+// held is bytes that a connection holds between two turns. It goes with its buffer, so InUse counts that alone.
+type held struct {
+	buf []byte
+	off int // the first off bytes of buf are delivered
+}
+
+// heldBytes lends an empty held with a buffer for at least n bytes.
+func (m *Memory) heldBytes(n int) *held {
+	if m == nil || len(m.helds) == 0 {
+		return &held{buf: m.buffer(n)}
+	}
+	h := m.helds[len(m.helds)-1]
+	m.helds = m.helds[:len(m.helds)-1]
+	h.buf = m.buffer(n)
+	return h
+}
+
+// giveHeldBytes takes back what heldBytes lent.
+func (m *Memory) giveHeldBytes(h *held) {
+	m.giveBuffer(h.buf)
+	*h = held{}
+	if m != nil && len(m.helds) < keepHelds {
+		m.helds = append(m.helds, h)
+	}
 }
 
 // forgetBuffer leaves a lent buffer to the collector, for bytes of it are still being read.

@@ -79,7 +79,6 @@ type notice struct {
 // this turn; later ones wait for the next.
 type noticeQueue struct {
 	ring *ring[notice] // nil while empty
-	mark int
 }
 
 func (q *noticeQueue) len() int {
@@ -90,7 +89,11 @@ func (q *noticeQueue) len() int {
 }
 
 // startTurn makes all there are now belong to this turn.
-func (q *noticeQueue) startTurn() { q.mark = q.len() }
+func (q *noticeQueue) startTurn() {
+	if q.ring != nil {
+		q.ring.mark = q.ring.n
+	}
+}
 
 func (q *noticeQueue) push(m *Memory, n notice) {
 	if q.ring == nil {
@@ -102,7 +105,7 @@ func (q *noticeQueue) push(m *Memory, n notice) {
 // pushOutcomes adds the same outcome for the sends first to last.
 func (q *noticeQueue) pushOutcomes(m *Memory, kind noticeKind, first, last SendToken) {
 	for first <= last {
-		if i := q.len() - 1; i >= q.mark {
+		if i := q.len() - 1; i >= 0 && i >= q.ring.mark {
 			e := q.ring.at(i)
 			if room := SendToken(^uint32(0) - e.more); e.kind == kind && room > 0 {
 				n := min(room, last-first+1)
@@ -118,7 +121,7 @@ func (q *noticeQueue) pushOutcomes(m *Memory, kind noticeKind, first, last SendT
 
 // pop takes the oldest notice of this turn off.
 func (q *noticeQueue) pop(m *Memory) (n notice, ok bool) {
-	if q.mark == 0 {
+	if q.ring == nil || q.ring.mark == 0 {
 		return notice{}, false
 	}
 	if e := q.ring.at(0); e.more > 0 {
@@ -128,7 +131,7 @@ func (q *noticeQueue) pop(m *Memory) (n notice, ok bool) {
 		e.token++
 		return n, true
 	}
-	q.mark--
+	q.ring.mark--
 	n = q.ring.pop()
 	if q.ring.n == 0 {
 		m.giveNoticeRing(q.ring)

@@ -31,7 +31,7 @@ func (c *Conn) allHolders() holder {
 	switch c.state {
 	case StateStarting, StateUpgrading: // the layers must get on; only what comes up at the top waits
 		h &^= holdPause
-		if len(c.held)-c.off >= readBuffer {
+		if len(c.kept()) >= readBuffer {
 			h |= holdStart
 		}
 	case StateConnected:
@@ -123,15 +123,24 @@ func (c *Conn) input() []byte {
 	if c.m != nil && c.m.hi > c.m.lo {
 		return c.m.read[c.m.lo:c.m.hi]
 	}
-	return c.held[c.off:]
+	return c.kept()
+}
+
+// kept is what is held in a buffer of the connection's own.
+func (c *Conn) kept() []byte {
+	if c.held == nil {
+		return nil
+	}
+	return c.held.buf[c.held.off:]
 }
 
 // take takes n bytes off the input. They stay valid until the reading of this turn is over.
 func (c *Conn) take(n int) {
-	if c.m.hi > c.m.lo {
+	switch {
+	case c.m.hi > c.m.lo:
 		c.m.lo += n
-	} else {
-		c.off += n
+	case c.held != nil:
+		c.held.off += n
 	}
 }
 
@@ -267,15 +276,17 @@ func (c *Conn) space() []byte {
 	if c.layered() || c.flags.has(flagDeaf|flagWireDeaf) {
 		return m.read
 	}
-	h := len(c.held) - c.off
-	if h <= readBuffer/2 {
-		copy(m.read, c.held[c.off:])
+	if c.held == nil {
+		return m.read
+	}
+	if kept := c.kept(); len(kept) <= readBuffer/2 {
+		m.hi = copy(m.read, kept)
 		c.releaseHeld()
-		m.hi = h
-		return m.read[h:]
+		return m.read[m.hi:]
 	}
 	c.growHeld(readBuffer / 2)
-	return c.held[len(c.held):cap(c.held)][:readBuffer/2]
+	buf := c.held.buf
+	return buf[len(buf):cap(buf)][:readBuffer/2]
 }
 
 // took puts the bytes just read where they belong.
@@ -287,8 +298,8 @@ func (c *Conn) took(p []byte) {
 	case c.flags.has(flagDeaf | flagTopEOF):
 	default:
 		c.flags.clear(flagDry)
-		if c.off < len(c.held) {
-			c.held = c.held[:len(c.held)+len(p)]
+		if h := c.held; h != nil && h.off < len(h.buf) {
+			h.buf = h.buf[:len(h.buf)+len(p)]
 		} else {
 			c.m.hi += len(p)
 		}
@@ -302,22 +313,27 @@ func (c *Conn) collect(p []byte) {
 	}
 	c.flags.clear(flagDry)
 	c.growHeld(len(p))
-	c.held = append(c.held, p...)
+	c.held.buf = append(c.held.buf, p...)
 }
 
 // growHeld makes room for n more bytes behind what is held.
 func (c *Conn) growHeld(n int) {
-	if cap(c.held)-len(c.held) >= n {
+	if c.held == nil {
+		c.held = c.m.heldBytes(n)
 		return
 	}
-	rest := c.held[c.off:]
+	h := c.held
+	if cap(h.buf)-len(h.buf) >= n {
+		return
+	}
+	rest := h.buf[h.off:]
 	grown := append(c.m.buffer(max(len(rest)+n, min(2*len(rest), len(rest)+c.cfg.maxFrame()))), rest...)
 	if c.m.giving {
-		c.m.forgetBuffer(c.held) // a frame of it is in the handler's hands
+		c.m.forgetBuffer(h.buf) // a frame of it is in the handler's hands
 	} else {
-		c.m.giveBuffer(c.held)
+		c.m.giveBuffer(h.buf)
 	}
-	c.held, c.off = grown, 0
+	h.buf, h.off = grown, 0
 }
 
 // keepRest ends the reading: bytes that were not delivered move from the shared buffer to one of the connection's
@@ -328,16 +344,17 @@ func (c *Conn) keepRest() {
 	case len(rest) == 0 || c.state == StateClosed:
 		c.releaseHeld()
 	case m.hi > m.lo:
-		c.held = append(m.buffer(len(rest)), rest...)
-		c.off = 0
+		c.releaseHeld()
+		c.held = m.heldBytes(len(rest))
+		c.held.buf = append(c.held.buf, rest...)
 	}
 	c.m.lo, c.m.hi = 0, 0
 }
 
 func (c *Conn) releaseHeld() {
 	if c.held != nil {
-		c.m.giveBuffer(c.held)
-		c.held, c.off = nil, 0
+		c.m.giveHeldBytes(c.held)
+		c.held = nil
 	}
 }
 

@@ -10,6 +10,7 @@ const (
 type ring[T any] struct {
 	buf     []T // its length is a power of two
 	head, n int
+	mark    int // its user's: how many of the oldest items are special
 }
 
 // at returns the i-th item, counted from the oldest.
@@ -61,6 +62,7 @@ func (p *rings[T]) get(m *Memory) *ring[T] {
 
 func (p *rings[T]) give(m *Memory, r *ring[T]) {
 	m.lend(-ringSize)
+	r.mark = 0
 	if len(r.buf) <= keepItems && p.slots+len(r.buf) <= keepSlots {
 		if r.n > 0 {
 			clear(r.buf)
