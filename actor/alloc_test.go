@@ -12,10 +12,10 @@ import (
 	"github.com/galago-go/galago/conn"
 )
 
-// TestConnectionSize keeps a connection in the allocator's size class of 480 bytes: of each idle connection it is the
+// TestConnectionSize keeps a connection in the allocator's size class of 448 bytes: of each idle connection it is the
 // largest part.
 func TestConnectionSize(t *testing.T) {
-	assert.LessOrEqual(t, unsafe.Sizeof(connection{}), uintptr(480))
+	assert.LessOrEqual(t, unsafe.Sizeof(connection{}), uintptr(448))
 	assert.Equal(t, unsafe.Sizeof(uintptr(0)), unsafe.Sizeof(Base{}), "Base is one pointer")
 }
 

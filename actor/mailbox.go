@@ -14,17 +14,17 @@ type mailbox struct {
 
 	mu    sync.Mutex
 	state mailState
-	first *[]any // guarded by mu: functions and system messages; nil if there are none, as mostly
-	box   *box   // changed with mu held; nil until there was a user message, for most connections never get one
+	grown bool // owner only: box.in or box.out was large since the mailbox was last idle
+	box   *box // changed with mu held; nil while there is no mail, and mostly there never is
 }
 
-// A box holds the user messages of a mailbox.
+// A box holds the mail. Once there was a user message it stays.
 type box struct {
-	in []any // guarded by mu
+	first []any // guarded by mu: functions and system messages
+	in    []any // guarded by mu: user messages
 
-	out   []any // owner only: taken over from in
-	head  int   // owner only: out is handled up to here
-	grown bool  // owner only: in or out was large since the mailbox was last idle
+	out  []any // owner only: taken over from in
+	head int   // owner only: out is handled up to here
 }
 
 type mailState uint8 // guarded by mu
@@ -52,10 +52,8 @@ func (m *mailbox) post(msgs ...any) mailState {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.state != mailClosed {
-		if m.box == nil {
-			m.box = new(box)
-		}
-		m.box.in = append(m.box.in, msgs...)
+		b := m.needBox()
+		b.in = append(b.in, msgs...)
 		m.users.Add(int32(len(msgs))) // after the push, so that a count above zero means that one can be taken
 	}
 	return m.state
@@ -73,16 +71,22 @@ func (m *mailbox) postFirst(x any, first bool) mailState {
 	if m.state == mailClosed {
 		return m.state
 	}
-	switch {
-	case m.first == nil:
-		m.first = &[]any{x}
-	case first:
-		*m.first = append([]any{x}, *m.first...)
-	default:
-		*m.first = append(*m.first, x)
+	b := m.needBox()
+	if first {
+		b.first = append([]any{x}, b.first...)
+	} else {
+		b.first = append(b.first, x)
 	}
 	m.pending.Add(1)
 	return m.state
+}
+
+// needBox is called with mu held.
+func (m *mailbox) needBox() *box {
+	if m.box == nil {
+		m.box = new(box)
+	}
+	return m.box
 }
 
 // funcs takes out all functions.
@@ -92,7 +96,8 @@ func (m *mailbox) funcs() (fs []func()) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	*m.first = slices.DeleteFunc(*m.first, func(x any) bool {
+	b := m.box
+	b.first = slices.DeleteFunc(b.first, func(x any) bool {
 		f, ok := x.(func())
 		if ok {
 			fs = append(fs, f)
@@ -110,17 +115,17 @@ func (m *mailbox) nextSystem() (msg any, ok bool) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	list := *m.first
-	i := slices.IndexFunc(list, func(x any) bool { _, ok := x.(func()); return !ok })
+	b := m.box
+	i := slices.IndexFunc(b.first, func(x any) bool { _, ok := x.(func()); return !ok })
 	switch {
 	case i < 0:
 		return nil, false
 	case i == 0: // there may be many
-		msg, list[0] = list[0], nil
-		*m.first = list[1:]
+		msg, b.first[0] = b.first[0], nil
+		b.first = b.first[1:]
 	default:
-		msg = list[i]
-		*m.first = slices.Delete(list, i, i+1)
+		msg = b.first[i]
+		b.first = slices.Delete(b.first, i, i+1)
 	}
 	m.took(1)
 	return msg, true
@@ -129,8 +134,10 @@ func (m *mailbox) nextSystem() (msg any, ok bool) {
 // took notes that n entries were taken out of first. mu is held.
 func (m *mailbox) took(n int) {
 	m.pending.Add(int32(-n))
-	if m.first != nil && len(*m.first) == 0 {
-		m.first = nil
+	if b := m.box; len(b.first) == 0 {
+		if b.first = nil; b.in == nil && b.out == nil {
+			m.box = nil
+		}
 	}
 }
 
@@ -157,16 +164,16 @@ func (m *mailbox) swap() {
 	b := m.box
 	b.in, b.out = b.out[:0], b.in
 	b.head = 0
-	b.grown = b.grown || cap(b.in) > keepSlots || cap(b.out) > keepSlots
+	m.grown = m.grown || cap(b.in) > keepSlots || cap(b.out) > keepSlots
 }
 
-// idle gives back what a burst made grow. It is called when a turn has taken user messages out, and leaves none.
+// idle gives back what a burst made grow. It is called when a turn leaves no user message.
 func (m *mailbox) idle() {
-	b := m.box
-	if b == nil || !b.grown {
+	if !m.grown {
 		return
 	}
-	b.grown = false
+	m.grown = false
+	b := m.box
 	if cap(b.out) > keepSlots {
 		b.out, b.head = nil, 0
 	}
@@ -182,12 +189,11 @@ func (m *mailbox) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.state = mailClosed
-	if m.first == nil {
-		return
+	if b := m.box; b != nil {
+		was := len(b.first)
+		b.first = slices.DeleteFunc(b.first, func(x any) bool { _, ok := x.(func()); return ok })
+		m.took(was - len(b.first))
 	}
-	was := len(*m.first)
-	*m.first = slices.DeleteFunc(*m.first, func(x any) bool { _, ok := x.(func()); return ok })
-	m.took(was - len(*m.first))
 }
 
 // hasSystem reports whether functions or system messages wait, hasUser whether user messages do.

@@ -71,7 +71,7 @@ func (c *connection) run(t *turns, cur *any) {
 		if !ok {
 			break
 		}
-		*cur, t.mailed = msg, true
+		*cur = msg
 		c.inv.InvokeUserMessage(msg)
 		open = c.system(t, cur)
 	}
@@ -225,9 +225,7 @@ func (c *connection) rest(t *turns) (more bool) {
 	if c.mail.hasUser() {
 		return true
 	}
-	if t.mailed {
-		c.mail.idle()
-	}
+	c.mail.idle()
 	return t.more
 }
 

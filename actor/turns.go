@@ -17,7 +17,6 @@ type turns struct {
 	making  *connection   // it is being spawned
 	ctx     proto.Context // of current, once it was needed in this turn
 	more    bool          // current wants another turn
-	mailed  bool          // current has taken user messages out of its mailbox
 
 	notice Notice // the one message that carries a notice
 	due    bool   // notice was not delivered yet
@@ -32,5 +31,5 @@ func (t *turns) begin(c *connection, now time.Time, m *conn.Memory) {
 
 func (t *turns) end() {
 	t.mem, t.current, t.ctx = nil, nil, nil
-	t.due, t.reads, t.more, t.mailed = false, false, false, false
+	t.due, t.reads, t.more = false, false, false
 }

@@ -80,8 +80,8 @@ func (c *Conn) finish() {
 	switch {
 	case !c.flags.has(flagConnected):
 		c.notifyEnd(noticeConnectFailed, c.connectError(StageHandshake, c.reasonErr()))
-	case c.reason != nil:
-		c.notifyEnd(noticeClosed, c.reason)
+	case c.rarely().reason != nil:
+		c.notifyEnd(noticeClosed, c.rarely().reason)
 	default:
 		c.notifyEnd(noticeClosed, nil)
 	}
@@ -91,7 +91,7 @@ func (c *Conn) finish() {
 func (c *Conn) giveUp() {
 	if c.flags.has(flagBroken) {
 		c.flags.clear(flagBroken)
-		c.fail(CauseLayer, c.reason.Err)
+		c.fail(CauseLayer, c.rarely().reason.Err)
 	}
 }
 
@@ -104,11 +104,11 @@ func (c *Conn) fail(cause Cause, err error) {
 		c.failStart(c.stageOf(cause), err, cause != CauseRead)
 		return
 	}
-	if c.reason == nil || c.reason.Cause == CauseTruncated { // else the first cause stays
-		c.reason = &CloseError{cause, err}
+	if c.rarely().reason == nil || c.rarely().reason.Cause == CauseTruncated { // else the first cause stays
+		c.needRare().reason = &CloseError{cause, err}
 	}
 	c.tearDown(true)
-	c.notifyEnd(noticeClosed, c.reason)
+	c.notifyEnd(noticeClosed, c.rarely().reason)
 }
 
 // stageOf says which part of connecting a cause ended.
@@ -127,7 +127,7 @@ func (c *Conn) failStart(stage Stage, err error, reset bool) {
 	if c.state == StateClosed {
 		return
 	}
-	if c.reason != nil && c.reason.Cause == CauseLayer { // only its last words were left
+	if c.rarely().reason != nil && c.rarely().reason.Cause == CauseLayer { // only its last words were left
 		stage, err = StageHandshake, c.reasonErr()
 	}
 	c.tearDown(reset)
@@ -135,10 +135,10 @@ func (c *Conn) failStart(stage Stage, err error, reset bool) {
 }
 
 func (c *Conn) reasonErr() error {
-	if c.reason == nil {
+	if c.rarely().reason == nil {
 		return nil
 	}
-	return c.reason.Err
+	return c.rarely().reason.Err
 }
 
 func (c *Conn) connectError(stage Stage, err error) *ConnectError {

@@ -48,8 +48,7 @@ type Conn struct {
 	idle     int64  // the idle timeout
 	ownTotal uint64 // bytes that layers passed down on their own
 
-	rare   *rare       // nil until it is needed
-	reason *CloseError // why an orderly end is not a clean one; or why a layer ended the connection
+	rare *rare // nil until it is needed
 }
 
 // rare is what most connections never have. It stays once it is there.
@@ -57,6 +56,7 @@ type rare struct {
 	timer           TimerToken // the last one issued
 	failed, refused uint64
 	throttle        throttle
+	reason          *CloseError // why an orderly end is not a clean one; or why a layer ended the connection
 }
 
 var never rare // what a connection has that has none; nobody changes it

@@ -212,8 +212,8 @@ func (c *Conn) endByLayer(err error) {
 }
 
 func (c *Conn) setReason(err error) {
-	if c.reason == nil || c.reason.Cause == CauseTruncated {
-		c.reason = &CloseError{CauseLayer, err}
+	if c.rarely().reason == nil || c.rarely().reason.Cause == CauseTruncated {
+		c.needRare().reason = &CloseError{CauseLayer, err}
 	}
 }
 

@@ -392,8 +392,8 @@ func (c *Conn) endStream() {
 
 // truncate notes that the stream was cut short. Only an orderly end reports it: any other has its own cause.
 func (c *Conn) truncate(err error) {
-	if c.reason == nil {
-		c.reason = &CloseError{CauseTruncated, err}
+	if c.rarely().reason == nil {
+		c.needRare().reason = &CloseError{CauseTruncated, err}
 	}
 }
 

@@ -214,7 +214,8 @@ func (d *dialer) win(a attempt) {
 	s, l, owner := d.socket, d.loop, d.owner
 	d.release(a)
 	_ = d.end()
-	s.about.local, s.remote = local, remote
+	s.about.local = local
+	s.setRemote(remote)
 	events := a.give(s)
 	owner.Connected()
 	if events != 0 && s.number != 0 {

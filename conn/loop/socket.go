@@ -16,17 +16,21 @@ import (
 // It is small, for there is one in every connection. Where it has to ask the system for an address, it asks when the
 // address is wanted, and at the latest when it closes.
 type Socket struct {
-	about  *about         // nil until it is asked
-	remote netip.AddrPort // told by accept; a socket that was reset does not know it any more
-	loop   *Loop          // from here on, what every turn needs
+	about  *about     // nil until it is asked
+	ip     netip.Addr // the peer's, told by accept; a socket that was reset does not know it any more
+	loop   *Loop      // from here on, what every turn needs
 	owner  Owner
 	number int32 // the descriptor plus one; 0 if there is none, ported if package net has it
 	slot   int32
-	timer  int32 // place of the deadline, plus one
-	errno  uint16
-	ended  bool // Read has met the peer's end
-	closed bool
+	timer  int32  // place of the deadline, plus one
+	ipPort uint16 // with ip
+	met    met    // what Read and Write have met
+	closed bool   // it has no descriptor any more, or never will
 }
+
+func (s *Socket) remote() netip.AddrPort { return netip.AddrPortFrom(s.ip, s.ipPort) }
+
+func (s *Socket) setRemote(a netip.AddrPort) { s.ip, s.ipPort = a.Addr(), a.Port() }
 
 // about is what connections may share: all that a listener on one address accepts have this in common.
 type about struct {
@@ -51,7 +55,8 @@ func (s *Socket) Open(a *Accepted, owner Owner) error {
 		return net.ErrClosed
 	}
 	l := a.loop
-	s.loop, s.owner, s.about, s.remote, s.number = l, owner, a.about, a.remote, a.number
+	s.loop, s.owner, s.about, s.number = l, owner, a.about, a.number
+	s.setRemote(a.remote)
 	a.number = 0
 	index, gen := l.slots.add(s)
 	s.slot = index
@@ -86,7 +91,8 @@ func (s *Socket) giveUp(reset bool) error {
 	l, fd, p := s.loop, s.fd(), s.port()
 	l.timers.set(s, time.Time{})
 	s.learn()
-	s.closed, s.number = true, 0
+	s.closed = true
+	s.number = 0
 	l.slots.remove(s.slot)
 	l.load.Add(-1)
 	if p != nil {
@@ -105,7 +111,7 @@ func (s *Socket) Post(f func()) { s.owner.Post(f) }
 // Info says what the socket connects. It may be asked after Close.
 func (s *Socket) Info() interceptor.Info {
 	s.learn()
-	return interceptor.Info{Local: s.about.local, Remote: s.remote, Host: s.about.host, Addr: s.about.addr,
+	return interceptor.Info{Local: s.about.local, Remote: s.remote(), Host: s.about.host, Addr: s.about.addr,
 		Dialed: s.about.dialed}
 }
 

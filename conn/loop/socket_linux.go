@@ -29,15 +29,15 @@ func (s *Socket) Read(p []byte) (int, error) {
 		switch {
 		case errno == 0 && n > 0:
 			return n, nil
-		case errno == 0 && s.errno != 0: // it had failed, and asking cleared that
+		case errno == 0 && s.met.errno() != 0: // it had failed, and asking cleared that
 			return 0, s.failed("recv")
 		case errno == 0:
-			s.ended = true
+			s.met |= metEnd
 			return 0, io.EOF
 		case errno == unix.EAGAIN:
 			return 0, conn.ErrWouldBlock
 		case errno != unix.EINTR:
-			s.errno = uint16(errno)
+			s.met.fail(errno)
 			return 0, s.failed("recv")
 		}
 	}
@@ -59,10 +59,10 @@ func (s *Socket) writeWith(k *scratch, bufs [][]byte) (int, error) {
 			return n, nil
 		case errno == unix.EAGAIN:
 			return 0, conn.ErrWouldBlock
-		case errno == unix.EPIPE && s.errno != 0: // the reason has been asked for before
+		case errno == unix.EPIPE && s.met.errno() != 0: // the reason has been asked for before
 			return 0, s.failed("send")
 		case errno != unix.EINTR:
-			s.errno = uint16(errno)
+			s.met.fail(errno)
 			return 0, s.failed("send")
 		}
 	}
@@ -98,18 +98,18 @@ func (s *Socket) Unread() (int, error) {
 }
 
 func (s *Socket) unreadWith(k *scratch) (int, error) {
-	if s.errno == 0 {
+	if s.met.errno() == 0 {
 		// Asking clears it, so it is kept: a later Read would see an end without a reason.
 		if e, err := unix.GetsockoptInt(s.fd(), unix.SOL_SOCKET, unix.SO_ERROR); err != nil {
 			return 0, os.NewSyscallError("getsockopt", err)
 		} else if e != 0 {
-			s.errno = uint16(e)
+			s.met.fail(syscall.Errno(e))
 		}
 	}
-	if s.errno != 0 {
+	if s.met.errno() != 0 {
 		return 0, s.failed("recv")
 	}
-	if s.ended {
+	if s.met&metEnd != 0 {
 		return 0, io.EOF // nothing comes behind it
 	}
 	var n int32
@@ -135,14 +135,14 @@ func (s *Socket) peek(k *scratch) (int, error) {
 		case errno == unix.EAGAIN:
 			return 0, nil
 		case errno != unix.EINTR:
-			s.errno = uint16(errno)
+			s.met.fail(errno)
 			return 0, s.failed("recv")
 		}
 	}
 }
 
 func (s *Socket) failed(call string) error {
-	return os.NewSyscallError(call, syscall.Errno(s.errno))
+	return os.NewSyscallError(call, s.met.errno())
 }
 
 // CloseWrite sends FIN.
