@@ -1,6 +1,6 @@
 // Package actor runs connections as Proto.Actor actors. A connection actor owns a [conn.Conn]; its messages and the
-// callbacks of its connection arrive one at a time. Callbacks and reading travel through its mailbox as messages:
-// middleware sees them, and supervision covers them.
+// callbacks of its connection arrive one at a time. Middleware, if there is any, sees callbacks and reading as messages,
+// and supervision covers them.
 //
 // The one thing to know: all of an actor's code runs in turns of its connection, on the goroutine of an event loop
 // that serves many others. So it needs no locks, and it must not block; unless it is given Blocking in [ListenConfig] or

@@ -37,8 +37,9 @@ type (
 	Resume struct{}
 )
 
-// Notice and Readable carry a callback, and a turn's reading, through the mailbox. Middleware sees them, Receive does
-// not. They are valid during the call only. Middleware may look at them; the callback or reading takes place even if
+// Notice and Readable carry a callback, and a turn's reading, to the actor where somebody could see them on the way:
+// receiver middleware (Props of [ListenConfig] and [DialConfig]), Proto.Actor's metrics, a receive timeout. Receive does
+// not see them. They are valid during the call only. Middleware may look at them; the callback or reading takes place even if
 // it does not pass them on.
 type (
 	Notice   struct{ conn.Notice }
