@@ -2,18 +2,16 @@ package main
 
 import (
 	"bytes"
-	"fmt"
-	"io"
-	"net"
-	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
+
+	"github.com/galago-go/galago/bench/internal/result"
+	"github.com/galago-go/galago/bench/internal/serve"
 )
 
 // The measuring code starts its own executable as a server; here that is the test binary.
@@ -24,71 +22,25 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestEchoMeasuresEveryRival(t *testing.T) {
-	table := shortRun(t, "echo", "-conns", "3", "-duration", "200ms")
-	for _, k := range kinds {
-		assert.Regexp(t, `^\s*\w+( +\d+\.\d\d µs){5} +[1-9]\d* `, rowOf(table, k.name))
-	}
-	assert.Regexp(t, ` 1\.000 +\(1\.00-1\.00\)`, rowOf(table, "raw"), "raw is as fast as itself")
-}
-
-func TestAcceptMeasuresEveryRival(t *testing.T) {
-	table := shortRun(t, "accept", "-conns", "3", "-duration", "200ms")
-	for _, k := range kinds {
-		assert.Regexp(t, `^\s*\w+( +[1-9]\d*){3}( +\d+\.\d\d µs){3} +[1-9]\d* `, rowOf(table, k.name))
-	}
-}
-
-func TestFanoutMeasuresEveryRival(t *testing.T) {
-	table := shortRun(t, "fanout", "-conns", "40", "-duration", "200ms")
-	for _, k := range kinds {
-		assert.Regexp(t, `^\s*\w+( +\d+\.\d\d µs){5} +[1-9]\d*( +\d+\.\d\d){3} `, rowOf(table, k.name))
-	}
-	assert.Regexp(t, `( +\d+\.\d\d){1} +0\.00 +0\.00 `, rowOf(table, "raw"), "nobody to wake, nothing to allocate")
-	assert.Regexp(t, ` [01]\.\d\d +\d+\.\d\d +\d+ %`, rowOf(table, "galago"), "the loop is woken")
-	assert.NotRegexp(t, ` 0\.00 +\d+\.\d\d +\d+ %`, rowOf(table, "galago"), "... really")
-}
-
-func TestIdleMeasuresEveryRival(t *testing.T) {
-	table := shortRun(t, "idle", "-conns", "300")
-	var bytes [3]int // at rest
-	for i, k := range kinds {
-		_, err := fmt.Sscanf(strings.TrimPrefix(strings.TrimSpace(rowOf(table, k.name)), k.name), "%d", &bytes[i])
-		assert.NoError(t, err, table)
-	}
-	assert.Less(t, bytes[0], 2000, "raw has a descriptor and nothing else")
-	assert.Greater(t, bytes[1], 4096, "net has a page of its buffer at least, and a stack")
-	assert.Greater(t, bytes[2], 640, "galago has the connection at least")
-}
-
-// shortRun runs a command for one round.
-func shortRun(t *testing.T, args ...string) (table string) {
+// shortRun runs a command for one round, and returns what it wrote as JSON. Everybody of the role must be in the table.
+func shortRun(t *testing.T, role serve.Role, args ...string) (run *result.Run, table string) {
 	t.Helper()
+	file := filepath.Join(t.TempDir(), "result.json")
 	var out, progress bytes.Buffer
-	code := run(append(args, "-rounds", "1"), &out, &progress)
+	code := call(t, append(args, "-rounds", "1", "-json", file), &out, &progress)
 	require.Equal(t, 0, code, "%s", progress.String())
-	for _, k := range kinds {
-		require.NotEmpty(t, rowOf(out.String(), k.name), "no row for %s in\n%s", k.name, out.String())
-	}
-	return out.String()
-}
-
-func TestARivalFromAnotherBuild(t *testing.T) {
-	self, err := os.Executable()
+	f, err := result.Load(file)
 	require.NoError(t, err)
-	table := shortRun(t, "echo", "-conns", "1", "-duration", "100ms", "-rivals", "raw,net,galago,net@"+self)
-	assert.NotEmpty(t, rowOf(table, "net@"+self))
-	var out, progress bytes.Buffer
-	args := []string{"echo", "-conns", "1", "-rounds", "1", "-duration", "100ms", "-rivals", "net@/nowhere"}
-	assert.Equal(t, 1, run(args, &out, &progress))
-	assert.Contains(t, progress.String(), "/nowhere", "that one is asked, and no other")
+	require.NotEmpty(t, f.Runs)
+	for _, name := range serve.Names(role) {
+		require.NotEmpty(t, rowOf(out.String(), name), "no row for %s in\n%s", name, out.String())
+		require.NotNil(t, f.Runs[0].Server(name))
+	}
+	return f.Runs[0], out.String()
 }
 
-func TestEchoWithMessagesLargerThanARead(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a second and longer run of the same code")
-	}
-	shortRun(t, "echo", "-conns", "2", "-size", "1000000", "-duration", "200ms")
+func call(t *testing.T, args []string, out, errs *bytes.Buffer) int {
+	return run(t.Context(), args, out, errs)
 }
 
 func rowOf(table, name string) string {
@@ -100,127 +52,135 @@ func rowOf(table, name string) string {
 	return ""
 }
 
+// value returns what was measured of a server.
+func value(t *testing.T, run *result.Run, server, key string) float64 {
+	t.Helper()
+	s := run.Server(server)
+	require.NotNil(t, s, server)
+	x, ok := s.Summary[key]
+	require.True(t, ok, "%s has no %s", server, key)
+	return x.Median
+}
+
+// wantValues checks that every server of a role has a value above 0 of each key.
+func wantValues(t *testing.T, run *result.Run, role serve.Role, keys ...string) {
+	t.Helper()
+	for _, name := range serve.Names(role) {
+		for _, key := range keys {
+			assert.Positive(t, value(t, run, name, key), "%s of %s", key, name)
+		}
+	}
+}
+
+func TestEchoMeasuresEveryRival(t *testing.T) {
+	run, table := shortRun(t, serve.Echo, "echo", "-conns", "3", "-duration", "200ms")
+	wantValues(t, run, serve.Echo, "cpu", "rate", "p50", "p99", "p99.9", "rss", "server", "load")
+	assert.Regexp(t, `^ *raw +\d+\.\d\d µs \(\d+\.\d\d-\d+\.\d\d\)( +\d+\.\d\d µs){2} +[1-9]\d* `, rowOf(table, "raw"))
+	ratio, ok := run.Ratio("cpu", "galago", "net")
+	require.True(t, ok)
+	assert.InDelta(t, value(t, run, "galago", "cpu")/value(t, run, "net", "cpu"), ratio.Median, 1e-9)
+	assert.Equal(t, []string{"echo", "-conns", "3", "-rounds", "1", "-duration", "200ms"}, run.Command)
+}
+
+func TestAcceptMeasuresEveryRival(t *testing.T) {
+	run, _ := shortRun(t, serve.Echo, "accept", "-conns", "3", "-duration", "200ms")
+	wantValues(t, run, serve.Echo, "per cpu", "cpu", "rate", "p50", "rss")
+}
+
+func TestFanoutMeasuresEveryRival(t *testing.T) {
+	run, _ := shortRun(t, serve.Fanout, "fanout", "-conns", "40", "-duration", "200ms")
+	wantValues(t, run, serve.Fanout, "cpu", "rate", "p50", "rss")
+	assert.Zero(t, value(t, run, "raw", "wakes/burst"), "nobody to wake")
+	assert.Less(t, value(t, run, "raw", "allocations"), 0.005, "nothing to allocate")
+	assert.Positive(t, value(t, run, "galago", "wakes/burst"), "the loop is woken")
+	assert.LessOrEqual(t, value(t, run, "galago", "wakes/burst"), 1.1, "once for a burst")
+}
+
+func TestIdleMeasuresEveryRival(t *testing.T) {
+	run, _ := shortRun(t, serve.Echo, "idle", "-conns", "300")
+	assert.Less(t, value(t, run, "raw", "rest"), 2000.0, "raw has a descriptor and nothing else")
+	assert.Greater(t, value(t, run, "net", "rest"), 4096.0, "net has a page of its buffer at least, and a stack")
+	assert.Greater(t, value(t, run, "netpoll", "rest"), 4096.0, "netpoll has its buffers")
+	assert.Greater(t, value(t, run, "galago", "rest"), 640.0, "galago has the connection at least")
+}
+
+func TestEchoWithMessagesLargerThanARead(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a second and longer run of the same code")
+	}
+	shortRun(t, serve.Echo, "echo", "-conns", "2", "-size", "1000000", "-duration", "200ms")
+}
+
+func TestARivalFromAnotherBuild(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	run, table := shortRun(t, serve.Echo, "echo", "-conns", "1", "-duration", "100ms", "-rivals", "raw,net,netpoll,galago,net@"+self)
+	assert.NotEmpty(t, rowOf(table, "net@"+self))
+	assert.Equal(t, self, run.Server("net@" + self).Command[0])
+	var out, progress bytes.Buffer
+	args := []string{"echo", "-conns", "1", "-rounds", "1", "-duration", "100ms", "-rivals", "net@/nowhere"}
+	assert.Equal(t, 1, call(t, args, &out, &progress))
+	assert.Contains(t, progress.String(), "/nowhere", "that one is asked, and no other")
+}
+
+func TestTheNoiseControlIsTheSameServerAgain(t *testing.T) {
+	run, _ := shortRun(t, serve.Echo, "echo", "-conns", "1", "-duration", "100ms", "-noise")
+	assert.NotNil(t, run.Server("galago#2"))
+	_, ok := run.Ratio("cpu", "galago#2", "galago")
+	assert.True(t, ok)
+}
+
 func TestBadSettingsAreNamed(t *testing.T) {
 	for _, test := range []struct {
 		args string
-		code int
-		says string
+		says []string
 	}{
-		{"", 2, "usage"},
-		{"ecko", 2, `"ecko"`},
-		{"echo -conns 0", 1, "-conns is 0"},
-		{"echo -size 0", 1, "-size is 0"},
-		{"echo -rounds 0", 1, "-rounds is 0"},
-		{"echo -duration 1ms", 1, "-duration is 1ms"},
-		{"echo -duration 2m -rounds 1001", 1, "-rounds is 1001"},
-		{"accept -duration 2m -rounds 1001", 1, "-duration is 2m"},
-		{"fanout -conns 20001", 1, "-conns is 20001"},
-		{"idle -conns 0 -rivals raw,gnat", 1, "-conns is 0"},
-		{"idle -conns 0 -rivals raw,gnat", 1, `"gnat"`},
-		{"idle -duration 1s", 2, "-duration"},
-		{"echo -rivals raw,gnat", 1, `"gnat"`},
-		{"echo 64", 2, `"64"`},
-		{"echo -depth 1", 2, "-depth"},
-		{"serve", 2, `-kind is ""`},
-		{"serve -kind raw -role ecko", 2, `"ecko"`},
-		{"serve -kind raw -addr here", 1, `"here"`},
+		{"", []string{"which command"}},
+		{"ecko", []string{`"ecko"`, "bench help"}},
+		{"echo -conns 0", []string{"-conns is 0", "1 to 20000"}},
+		{"echo -conns many", []string{"conns", "many"}},
+		{"echo -size 0", []string{"-size is 0", "1 to 1048576"}},
+		{"echo -rounds 0", []string{"-rounds is 0", "1 to 1000"}},
+		{"echo -duration 1ms", []string{"-duration is 1ms", "100ms to 1m"}},
+		{"echo -duration 2m -rounds 1001", []string{"-rounds is 1001", "-duration is 2m"}},
+		{"fanout -conns 20001", []string{"-conns is 20001"}},
+		{"idle -conns 0 -rivals raw,gnat", []string{"-conns is 0", `"gnat"`, "raw, net, netpoll, galago", "-rival NAME=COMMAND"}},
+		{"idle -duration 1s", []string{"-duration"}},
+		{"echo 64", []string{`"64"`}},
+		{"echo -depth 1", []string{"-depth"}},
+		{"echo -rivals net@", []string{`"net@"`}},
+		{"echo -rival gnet", []string{`"gnet"`, "NAME=COMMAND"}},
+		{"echo -rival =x", []string{`"=x"`, "NAME=COMMAND"}},
+		{"echo -server-cpus 0-", []string{"-server-cpus", `"0-"`, "0,2-3"}},
+		{"echo -load-cpus 4000", []string{"-load-cpus", "4000", "may use"}},
+		{"echo -tls", []string{"-tls", "no TLS yet"}},
+		{"serve", []string{`-kind is ""`}},
+		{"serve -kind raw -role ecko", []string{`"ecko"`, "echo"}},
 	} {
 		var out, errs bytes.Buffer
-		assert.Equal(t, test.code, run(strings.Fields(test.args), &out, &errs), test.args)
-		assert.Contains(t, errs.String(), test.says, test.args)
+		assert.Equal(t, 2, call(t, strings.Fields(test.args), &out, &errs), test.args)
+		for _, says := range test.says {
+			assert.Contains(t, errs.String(), says, test.args)
+		}
 		assert.Empty(t, out.String(), test.args)
 	}
+	var out, errs bytes.Buffer
+	assert.Equal(t, 1, call(t, strings.Fields("serve -kind raw -addr here"), &out, &errs))
+	assert.Contains(t, errs.String(), `"here"`)
 }
 
-// A server that does not echo must not be measured.
-func TestLoadChecksWhatComesBack(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		answer func(p []byte) []byte // to what was read
-		says   string
-	}{
-		{"wrong byte", func(p []byte) []byte { p[len(p)-1]++; return p }, "other bytes"},
-		{"too long", func(p []byte) []byte { return append(p, 0) }, "1 bytes more"},
-		{"nothing", func([]byte) []byte { return nil }, "closed"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			l, err := connect(serveOnce(t, test.answer), 1, 64)
-			require.NoError(t, err)
-			defer l.close()
-			require.NoError(t, l.start())
-			_, _, err = l.run(startLimit)
-			assert.ErrorContains(t, err, test.says)
-		})
+func TestHelpIsNoFailure(t *testing.T) {
+	for _, args := range []string{"help", "-help", "echo -help", "echo -h"} {
+		var out, errs bytes.Buffer
+		assert.Equal(t, 0, call(t, strings.Fields(args), &out, &errs), "%s: %s", args, errs.String())
+		assert.Contains(t, out.String(), "echo", args)
 	}
 }
 
-func TestConnectFails(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	nobody := ln.Addr().(*net.TCPAddr).AddrPort()
-	require.NoError(t, ln.Close())
-	_, err = connect(nobody, 2, 64)
-	assert.ErrorContains(t, err, "connection 1 of 2")
-	g, err := newGuests(nobody, 2)
-	if err == nil { // who cannot connect may hear of it later
-		_, _, err = g.run(startLimit)
-		g.close()
-	}
-	assert.ErrorIs(t, err, unix.ECONNREFUSED)
-}
-
-// serveOnce answers one message on one connection, then closes it.
-func serveOnce(t *testing.T, answer func([]byte) []byte) netip.AddrPort {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		nc, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		defer nc.Close()
-		buf := make([]byte, 64)
-		if _, err := io.ReadFull(nc, buf); err == nil {
-			nc.Write(answer(buf))
-		}
-	}()
-	return ln.Addr().(*net.TCPAddr).AddrPort()
-}
-
-// The clock that ratios rest on must run with the work done, neither idle time nor its half.
-func TestServerCPUCountsWork(t *testing.T) {
-	server, load, err := processors()
-	require.NoError(t, err)
-	release, err := pin(load)
-	require.NoError(t, err)
-	defer release()
-	s, err := startServer(roleEcho, "net", server)
-	require.NoError(t, err)
-	defer s.stop()
-	l, err := connect(s.addr, 4, 64)
-	require.NoError(t, err)
-	defer l.close()
-
-	before, err := s.cpu()
-	require.NoError(t, err)
-	require.NoError(t, l.start())
-	took, messages, err := l.run(200 * time.Millisecond)
-	require.NoError(t, err)
-	after, err := s.cpu()
-	require.NoError(t, err)
-	used := after.minus(before)
-	assert.Greater(t, used.total, time.Duration(messages)*200*time.Nanosecond, "two system calls cost more than that")
-	assert.LessOrEqual(t, used.total, took+20*time.Millisecond, "one processor has no more than that")
-}
-
-func TestTheTotalIsDividedByTicks(t *testing.T) {
-	used := cpuTime{150, 4, 9}.minus(cpuTime{50, 3, 6})
-	assert.EqualValues(t, 25, used.userPart())
-	assert.Zero(t, cpuTime{total: 5}.userPart(), "no tick fell into it")
-}
-
-func TestMedian(t *testing.T) {
-	assert.Equal(t, 2.0, median([]float64{3, 1, 2}))
-	assert.Equal(t, 2.5, median([]float64{4, 1, 3, 2}))
+func TestAFileThatCannotBeWritten(t *testing.T) {
+	var out, errs bytes.Buffer
+	args := strings.Fields("echo -conns 1 -rounds 1 -duration 100ms -rivals raw -json /nowhere/x.json")
+	assert.Equal(t, 1, call(t, args, &out, &errs))
+	assert.Contains(t, errs.String(), "/nowhere/x.json")
+	assert.Contains(t, out.String(), "raw", "the table was not lost")
 }

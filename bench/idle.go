@@ -1,109 +1,94 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
+	"context"
 	"fmt"
-	"io"
-	"os"
-	"strings"
+
+	"github.com/galago-go/galago/bench/internal/load"
+	"github.com/galago-go/galago/bench/internal/proc"
+	"github.com/galago-go/galago/bench/internal/result"
+	"github.com/galago-go/galago/bench/internal/rounds"
+	"github.com/galago-go/galago/bench/internal/serve"
 )
 
-type idleConfig struct{ settings }
-
-func idleCommand(args []string, stdout, stderr io.Writer) error {
-	var cfg idleConfig
-	if err := parse(cfg.flags("idle", 10_000, 3, 0), args, stderr); err != nil {
-		return err
-	}
-	if err := cfg.validate(false); err != nil {
-		return err
-	}
-	what := fmt.Sprintf("idle: memory of the server for each of %d connections, after one message of 64 bytes on each",
-		cfg.conns)
-	return compare(&cfg.settings, what, cfg.measure, idleTable, stdout, stderr)
-}
-
-// A footprint is what one idle connection costs, in bytes.
-type footprint struct {
-	rss  float64 // resident, when the last one has had its message
-	rest float64 // resident, when the collector has run and given back to the system what it can
-	heap float64 // live heap
-}
-
-var idleTable = table[footprint]{
-	columns: []column[footprint]{
-		{"RSS at rest", func(f footprint) float64 { return f.rest }, byteSize, nil},
-		{"lowest", func(f footprint) float64 { return f.rest }, byteSize, lowest},
-		{"highest", func(f footprint) float64 { return f.rest }, byteSize, highest},
-		{"live heap", func(f footprint) float64 { return f.heap }, byteSize, nil},
-		{"RSS at once", func(f footprint) float64 { return f.rss }, byteSize, nil},
+var idleWork = &workload{
+	name: "idle", about: "memory of a connection that does nothing",
+	role:     serve.Echo,
+	defaults: defaults{conns: 10_000, rounds: 3},
+	run: func(ctx context.Context, s *session, set *settings) error {
+		return s.compare(ctx, set, rounds.Spec{
+			Name: "idle", Case: fmt.Sprintf("%d connections", set.conns),
+			Title: fmt.Sprintf("idle: memory of the server for each of %d connections, after one message of 64 bytes on each",
+				set.conns),
+			Metrics: idleMetrics, Compared: []string{"rest"},
+			Measure: func(t *rounds.Target) (rounds.Values, error) { return measureIdle(t, set.conns) },
+		})
 	},
-	ratioOf: func(f footprint) float64 { return f.rest },
-	bases:   []string{"net"}, // raw has next to nothing: a ratio to it says nothing
 }
 
-// measure compares a server with few connections and with many.
-func (cfg *idleConfig) measure(kind string, cpu int) (footprint, error) {
-	server, err := startServer(roleEcho, kind, cpu)
-	if err != nil {
-		return footprint{}, err
-	}
-	defer server.stop()
-	first, err := connect(server.addr, 1, 64) // what the first one makes the server set up is not for each of them
-	if err != nil {
-		return footprint{}, err
-	}
-	defer first.close()
-	if err := first.once(); err != nil {
-		return footprint{}, err
-	}
-	heap0, rss0, err := server.memory()
-	if err != nil {
-		return footprint{}, err
-	}
-	l, err := connect(server.addr, cfg.conns, 64)
-	if err != nil {
-		return footprint{}, err
-	}
-	defer l.close()
-	if err := l.once(); err != nil {
-		return footprint{}, err
-	}
-	atOnce, err := server.rss()
-	if err != nil {
-		return footprint{}, err
-	}
-	heap, rss, err := server.memory()
-	if err != nil {
-		return footprint{}, err
-	}
-	each := func(now, before uint64) float64 { return (float64(now) - float64(before)) / float64(cfg.conns) }
-	return footprint{each(atOnce, rss0), each(rss, rss0), each(heap, heap0)}, nil
+var idleMetrics = []result.Metric{
+	{Key: "rest", Name: "RSS at rest", Unit: result.Bytes, Better: result.Lower},
+	{Key: "heap", Name: "live heap", Unit: result.Bytes, Better: result.Lower},
+	{Key: "once", Name: "RSS at once", Unit: result.Bytes, Better: result.Lower},
+	{Key: "rss", Name: "RSS of the server", Unit: result.Bytes, Better: result.Lower},
 }
 
-// memory returns the live heap, and what is resident afterwards.
-func (s *server) memory() (heap, rss uint64, err error) {
-	if heap, err = s.ask("heap"); err != nil {
-		return 0, 0, err
+// measureIdle compares a server with few connections and with many.
+func measureIdle(t *rounds.Target, conns int) (rounds.Values, error) {
+	server, err := t.Start(serve.Echo, 0)
+	if err != nil {
+		return nil, err
 	}
-	rss, err = s.rss()
-	return heap, rss, err
+	first, err := rest(t, server, 1) // what the first one makes the server set up is not for each of them
+	if err != nil {
+		return nil, err
+	}
+	defer first.Close()
+	heap0, rss0, err := memory(t, server)
+	if err != nil {
+		return nil, err
+	}
+	idle, err := rest(t, server, conns)
+	if err != nil {
+		return nil, err
+	}
+	defer idle.Close()
+	once, err := server.RSS()
+	if err != nil {
+		return nil, err
+	}
+	heap, rss, err := memory(t, server)
+	if err != nil {
+		return nil, err
+	}
+	each := func(now, before uint64) float64 { return (float64(now) - float64(before)) / float64(conns) }
+	values := rounds.Values{"rest": each(rss, rss0), "once": each(once, rss0), "rss": float64(rss)}
+	if t.Own() {
+		values["heap"] = each(heap, heap0)
+	}
+	return values, nil
 }
 
-// rss returns how many bytes of the server are resident. Unlike /proc/PID/stat, which may lag behind by some pages for
-// each processor, smaps_rollup counts.
-func (s *server) rss() (uint64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", s.cmd.Process.Pid))
+// rest opens connections and exchanges one message on each.
+func rest(t *rounds.Target, server *proc.Server, conns int) (*load.Echo, error) {
+	e, err := load.Connect(server.Addr, conns, 1, func(i int) []byte { return serve.Message(i, 64) })
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	for scan := bufio.NewScanner(bytes.NewReader(b)); scan.Scan(); {
-		if value, ok := strings.CutPrefix(scan.Text(), "Rss:"); ok {
-			var kb uint64
-			_, err := fmt.Sscanf(strings.TrimSpace(value), "%d kB", &kb)
-			return kb << 10, err
+	if err := e.Once(); err != nil {
+		e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// memory returns the live heap, if the server can tell it, and what is resident afterwards.
+func memory(t *rounds.Target, server *proc.Server) (heap, rss uint64, err error) {
+	if t.Own() {
+		if heap, err = server.Ask("heap"); err != nil {
+			return 0, 0, err
 		}
 	}
-	return 0, fmt.Errorf("smaps_rollup has no Rss: %q", b)
+	rss, err = server.RSS()
+	return heap, rss, err
 }

@@ -2,76 +2,82 @@
 //
 //	go run -C bench . echo
 //
-// Each server is a process of its own on a processor of its own; the load runs on another one. See README.md for how
-// to read what it prints. It runs on Linux only.
+// Each server is a process of its own on processors of its own; the load runs on others. See README.md for how to read
+// what it prints. It runs on Linux only.
 package main
 
 import (
+	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+
+	"github.com/urfave/cli/v3"
 )
 
-// A command is one sub-command. run parses args itself.
-type command struct {
-	name, about string
-	run         func(args []string, stdout, stderr io.Writer) error
+// workloads are the sub-commands that measure, in the order in which they are shown.
+var workloads = []*workload{echoWork, acceptWork, fanoutWork, idleWork}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }
 
-var commands = []command{
-	{"echo", "one message in flight on each connection: CPU per message, beside the rivals", echoCommand},
-	{"accept", "connect, exchange one message, close: connections per CPU second", acceptCommand},
-	{"fanout", "one actor writes to all connections: CPU, wake-ups and allocations per message", fanoutCommand},
-	{"idle", "memory of a connection that does nothing", idleCommand},
-	{"serve", "run one of the servers; the others start it", serveCommand},
-}
-
-// errUsage says that the command was called wrongly, and that this has been explained.
-var errUsage = errors.New("usage")
-
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
-
-// run returns the exit code: 1 if the measurement failed, 2 if it was called wrongly.
-func run(args []string, stdout, stderr io.Writer) int {
-	if len(args) > 0 {
-		for _, c := range commands {
-			if c.name == args[0] {
-				return exitCode(c.run(args[1:], stdout, stderr), stderr)
-			}
-		}
-		fmt.Fprintf(stderr, "bench: unknown command %q\n", args[0])
-	}
-	fmt.Fprintln(stderr, "usage: bench COMMAND [flags]; bench COMMAND -help lists the flags")
-	for _, c := range commands {
-		fmt.Fprintf(stderr, "  %-8s %s\n", c.name, c.about)
-	}
-	return 2
-}
-
-func exitCode(err error, stderr io.Writer) int {
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.Is(err, errUsage):
+// run returns the exit code: 1 if the measurement failed, 2 if bench was called wrongly.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	s := newSession(args, stdout, stderr)
+	err := s.command().Run(ctx, append([]string{"bench"}, args...))
+	if usage := new(usageError); errors.As(err, &usage) {
+		fmt.Fprintf(stderr, "bench: %v\nbench: bench help lists the commands, bench COMMAND -help its flags\n", usage.err)
 		return 2
 	}
-	fmt.Fprintf(stderr, "bench: %v\n", err)
-	return 1
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return 1
+	}
+	return 0
 }
 
-// parse parses args, which must be flags only.
-func parse(flags *flag.FlagSet, args []string, stderr io.Writer) error {
-	flags.SetOutput(stderr)
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return err
-	} else if err != nil {
-		return errUsage
+// A usageError says that bench was called wrongly, and what would do.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// command is bench with its sub-commands.
+func (s *session) command() *cli.Command {
+	root := &cli.Command{
+		Name: "bench", Usage: "measures galago beside other servers",
+		UsageText: "bench COMMAND [flags]",
+		Writer:    s.stdout, ErrWriter: s.stderr,
+		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run does that
+		OnUsageError:   asUsageError,
+		Action: func(_ context.Context, c *cli.Command) error {
+			if c.Args().Present() {
+				return &usageError{fmt.Errorf("there is no command %q", c.Args().First())}
+			}
+			return &usageError{errors.New("which command?")}
+		},
+		Commands: []*cli.Command{s.serveCommand()},
 	}
-	if flags.NArg() > 0 {
-		fmt.Fprintf(stderr, "bench: unexpected argument %q: all settings are flags\n", flags.Arg(0))
-		return errUsage
+	for _, w := range workloads {
+		root.Commands = append(root.Commands, w.command(s))
+	}
+	return root
+}
+
+func asUsageError(_ context.Context, _ *cli.Command, err error, _ bool) error {
+	return &usageError{err}
+}
+
+// noArguments refuses what is no flag.
+func noArguments(c *cli.Command) error {
+	if c.Args().Present() {
+		return &usageError{fmt.Errorf("unexpected argument %q: all settings are flags", c.Args().First())}
 	}
 	return nil
 }

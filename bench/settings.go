@@ -2,92 +2,146 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
-	"io"
-	"math/rand/v2"
-	"runtime"
+	"strings"
 	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/galago-go/galago/bench/internal/proc"
+	"github.com/galago-go/galago/bench/internal/rounds"
+	"github.com/galago-go/galago/bench/internal/serve"
 )
 
-// settings are what all measurements have in common.
+// settings are the flags of a workload.
 type settings struct {
-	conns, rounds int
-	duration      time.Duration // of one measurement; 0 if it takes as long as it takes
-	rivals        []string
+	args []string // the sub-command and its flags as they were given
 
-	list string // the flag of rivals
+	conns, size, depth, rounds int
+	duration                   time.Duration
+	list                       string   // of -rivals
+	more                       []string // of -rival
+	noise, tls                 bool
+	serverCPUs, loadCPUs       string
+	json, html                 string
+
+	rivals  []rounds.Rival
+	servers proc.CPUs
+	loads   proc.CPUs
 }
 
-// flags makes the flags of command name. If duration is 0, there is none for it.
-func (s *settings) flags(name string, conns, rounds int, duration time.Duration) *flag.FlagSet {
-	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.IntVar(&s.conns, "conns", conns, "`number` of connections")
-	flags.IntVar(&s.rounds, "rounds", rounds, "`number` of rounds; each measures every rival once")
-	if duration > 0 {
-		flags.DurationVar(&s.duration, "duration", duration, "`time` of one measurement")
+// flags makes the flags of w; what is 0 in its defaults is no flag of it.
+func (set *settings) flags(w *workload) []cli.Flag {
+	d := w.defaults
+	all := []cli.Flag{
+		number(&set.conns, "conns", d.conns, "`number` of connections"),
+		number(&set.size, "size", d.size, "`bytes` in a message"),
+		number(&set.depth, "depth", d.depth, "messages in flight on each connection"),
+		number(&set.rounds, "rounds", d.rounds, "`number` of rounds; each measures every rival once"),
+		&cli.DurationFlag{Name: "duration", Destination: &set.duration, Value: d.duration, Usage: "`time` of one measurement"},
+		text(&set.list, "rivals", strings.Join(serve.Names(w.role), ","), "`names` of servers, with commas between; twice the "+
+			"same shows the noise, NAME@PROGRAM is that of another build of this program"),
+		&cli.StringSliceFlag{Name: "rival", Destination: &set.more, Usage: "`NAME=COMMAND`: add another server, which takes " +
+			"-addr HOST:PORT and prints \"listening on HOST:PORT\"; may be repeated"},
+		flag(&set.noise, "noise", "measure the last of -rivals twice, to see what the machine alone makes of a difference"),
+		flag(&set.tls, "tls", "TLS on each connection"),
+		text(&set.serverCPUs, "server-cpus", "", "`list` of processors for the server, as in 0,2-3 (default: the first)"),
+		text(&set.loadCPUs, "load-cpus", "", "`list` of processors for the load, with a thread on each (default: the second)"),
+		text(&set.json, "json", "", "write all figures to a `file`"),
+		text(&set.html, "html", "", "write a report to a `file`"),
 	}
-	flags.StringVar(&s.list, "rivals", kindNames(), "`names` of servers, with commas between; twice the same shows the noise, "+
-		"NAME@PROGRAM is that of another build of this program")
+	var flags []cli.Flag
+	absent := map[string]bool{"conns": d.conns == 0, "size": d.size == 0, "depth": d.depth == 0, "duration": d.duration == 0}
+	for _, f := range all {
+		if !absent[f.Names()[0]] {
+			flags = append(flags, f)
+		}
+	}
+	if w.flags != nil {
+		flags = append(flags, w.flags(set)...)
+	}
 	return flags
 }
 
-// validate returns an error that names each value that cannot work.
-func (s *settings) validate(timed bool) (err error) {
+func number(to *int, name string, value int, usage string) cli.Flag {
+	return &cli.IntFlag{Name: name, Destination: to, Value: value, Usage: usage}
+}
+
+func text(to *string, name, value, usage string) cli.Flag {
+	return &cli.StringFlag{Name: name, Destination: to, Value: value, Usage: usage}
+}
+
+func flag(to *bool, name, usage string) cli.Flag {
+	return &cli.BoolFlag{Name: name, Destination: to, Usage: usage}
+}
+
+// validate works out what follows from the flags. The error names each value that cannot work.
+func (set *settings) validate(w *workload) (err error) {
 	var errs []error
-	if s.rivals, err = checkKinds(s.list); err != nil {
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	d := w.defaults
+	check(d.conns == 0 || set.conns >= 1 && set.conns <= 20_000, "-conns is %d: it must be 1 to 20000", set.conns)
+	check(d.size == 0 || set.size >= w.least() && set.size <= 1<<20, "-size is %d: it must be %d to 1048576 bytes", set.size, w.least())
+	check(d.depth == 0 || set.depth >= 1 && set.depth <= 1024, "-depth is %d: it must be 1 to 1024", set.depth)
+	check(set.rounds >= 1 && set.rounds <= 1000, "-rounds is %d: it must be 1 to 1000", set.rounds)
+	check(d.duration == 0 || set.duration >= 100*time.Millisecond && set.duration <= time.Minute,
+		"-duration is %v: it must be 100ms to 1m, as less measures chance", set.duration)
+	check(!set.tls || serve.TLS, "-tls: galago has no TLS yet; leave it out")
+	if err := set.processors(); err != nil {
 		errs = append(errs, err)
 	}
-	if s.conns < 1 || s.conns > 20_000 {
-		errs = append(errs, fmt.Errorf("-conns is %d: it must be 1 to 20000", s.conns))
+	if set.rivals, err = rounds.Rivals(set.everybody(), set.more, w.role); err != nil {
+		errs = append(errs, err)
 	}
-	if s.rounds < 1 || s.rounds > 1000 {
-		errs = append(errs, fmt.Errorf("-rounds is %d: it must be 1 to 1000", s.rounds))
-	}
-	if timed && (s.duration < 100*time.Millisecond || s.duration > time.Minute) {
-		errs = append(errs, fmt.Errorf("-duration is %v: it must be 100ms to 1m, as less measures chance", s.duration))
+	errs = append(errs, checkHTML(set.html))
+	if w.check != nil {
+		errs = append(errs, w.check(set))
 	}
 	return errors.Join(errs...)
 }
 
-// compare measures all rivals in interleaved rounds and prints a table. what says in a line what is measured.
-func compare[T any](s *settings, what string, one func(kind string, cpu int) (T, error), t table[T],
-	stdout, stderr io.Writer) error {
-	server, load, err := processors()
-	if err != nil {
-		return err
+// everybody returns the list of rivals, with the noise control.
+func (set *settings) everybody() string {
+	if !set.noise {
+		return set.list
 	}
-	describe(stdout, s, what, server, load)
-	release, err := pin(load)
-	if err != nil {
-		return err
-	}
-	defer release()
-	samples := make([][]T, len(s.rivals))
-	for round := range s.rounds {
-		fmt.Fprintf(stderr, "round %d of %d\n", round+1, s.rounds)
-		// Each round has its own order, so that what the machine does besides hits all alike.
-		for _, i := range rand.Perm(len(s.rivals)) {
-			x, err := one(s.rivals[i], server)
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.rivals[i], err)
-			}
-			samples[i] = append(samples[i], x)
-		}
-	}
-	return t.print(stdout, s.rivals, samples)
+	last := set.list[strings.LastIndexByte(set.list, ',')+1:]
+	return set.list + "," + last
 }
 
-// describe says what is going to be measured, on what machine.
-func describe(w io.Writer, s *settings, what string, server, load int) {
-	fmt.Fprintln(w, what)
-	fmt.Fprintf(w, "%d rounds in random order", s.rounds)
-	if s.duration > 0 {
-		fmt.Fprintf(w, ", %v for each server in each round", s.duration)
+// processors finds those of server and load. They are the same if there is only one.
+func (set *settings) processors() error {
+	available, err := proc.Available()
+	if err != nil {
+		return err
 	}
-	fmt.Fprintf(w, "\nserver on processor %d with GOMAXPROCS=1, load on processor %d\n", server, load)
-	if server == load {
-		fmt.Fprintln(w, "WARNING: there is only one processor: server and load share it")
+	set.servers, set.loads = available[:1], available[min(1, len(available)-1):][:1]
+	var errs [2]error
+	if set.serverCPUs != "" {
+		set.servers, errs[0] = cpus("-server-cpus", set.serverCPUs, available)
 	}
-	fmt.Fprintf(w, "%s, Linux %s, %s\n\n", runtime.Version(), firstLine("/proc/sys/kernel/osrelease"), cpuModel())
+	if set.loadCPUs != "" {
+		set.loads, errs[1] = cpus("-load-cpus", set.loadCPUs, available)
+	}
+	if set.conns > 0 && set.conns < len(set.loads) {
+		return fmt.Errorf("-load-cpus %s: each needs a connection, and -conns is %d", set.loadCPUs, set.conns)
+	}
+	return errors.Join(errs[:]...)
+}
+
+func cpus(name, list string, available proc.CPUs) (proc.CPUs, error) {
+	c, err := proc.ParseCPUs(list, available)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	return c, err
+}
+
+func (set *settings) config() rounds.Config {
+	return rounds.Config{Rivals: set.rivals, Rounds: set.rounds, Duration: set.duration,
+		ServerCPUs: set.servers, LoadCPUs: set.loads, TLS: set.tls}
 }

@@ -1,0 +1,99 @@
+package load
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/galago-go/galago/bench/internal/serve"
+	"github.com/galago-go/galago/bench/internal/sys"
+)
+
+// An Audience is a set of clients that receive serve.News.
+type Audience struct {
+	poller
+	clients   []client
+	buf       []byte
+	bursts    int
+	latencies *hdrhistogram.Histogram
+}
+
+// Gather opens n connections, and waits until each has been greeted.
+func Gather(to netip.AddrPort, n int) (_ *Audience, err error) {
+	a := &Audience{buf: make([]byte, 64<<10), latencies: NewLatencies()}
+	if a.poller, err = newPoller(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			a.Close()
+		}
+	}()
+	a.clients = make([]client, n)
+	for i := range a.clients {
+		c := &a.clients[i]
+		*c = newClient(serve.News, 1)
+		if c.fd, err = dial(to); err != nil {
+			return nil, fmt.Errorf("connection %d of %d: %w", i+1, n, err)
+		}
+		if err := a.add(c); err != nil {
+			return nil, err
+		}
+	}
+	return a, a.hear(a.now())
+}
+
+// Close closes all connections.
+func (a *Audience) Close() {
+	for i := range a.clients {
+		a.drop(&a.clients[i])
+	}
+	a.close()
+}
+
+// Run has burst after burst sent for d, each when all have heard the one before. It returns how many messages came.
+func (a *Audience) Run(d time.Duration) (took time.Duration, messages int, err error) {
+	begin, before := a.now(), a.bursts
+	a.latencies.Reset()
+	for a.now()-begin < d {
+		now := a.now()
+		if n, errno := sys.Send(a.clients[0].fd, serve.News[:1], unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT); n != 1 {
+			return 0, 0, fmt.Errorf("nothing can be sent: %w", errno)
+		}
+		if err := a.hear(now); err != nil {
+			return 0, 0, err
+		}
+		a.bursts++
+	}
+	return a.now() - begin, (a.bursts - before) * len(a.clients), nil
+}
+
+// Bursts returns how many there were.
+func (a *Audience) Bursts() int { return a.bursts }
+
+// Latencies returns, for each message of the last Run, the time since its burst was asked for, in nanoseconds.
+func (a *Audience) Latencies() *hdrhistogram.Histogram { return a.latencies }
+
+// hear waits until each client has the next message, of a burst that was asked for at the time asked.
+func (a *Audience) hear(asked time.Duration) error {
+	for i := range a.clients {
+		c := &a.clients[i]
+		c.issue(1, asked)
+		c.sent = c.due // by the server
+	}
+	left := len(a.clients)
+	_, err := a.poll(0, func(c *client) error {
+		for more := true; more; {
+			var err error
+			if more, err = c.read(a.buf); err != nil {
+				return err
+			}
+		}
+		left -= c.whole(func(asked time.Duration) { a.latencies.RecordValue(int64(a.now() - asked)) })
+		return nil
+	}, func() bool { return left == 0 })
+	return err
+}
