@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
 	"github.com/galago-go/galago/bench/internal/load"
 	"github.com/galago-go/galago/bench/internal/result"
 	"github.com/galago-go/galago/bench/internal/rounds"
@@ -38,30 +36,14 @@ func measureAccept(t *rounds.Target, conns int) (rounds.Values, error) {
 		return nil, err
 	}
 	team, err := load.NewTeam(t.LoadCPUs(), conns, func(first, n int) (*load.Guests, error) {
-		return load.NewGuests(server.Addr, first, n)
+		return load.NewGuests(server.Addr, t.TLS(), first, n)
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer team.Close()
-	if _, err := team.Run(rounds.Warm(t.Duration())); err != nil {
-		return nil, err
-	}
-	m, err := rounds.Measure(server, func() (load.Tally, error) { return team.Run(t.Duration()) })
-	if err != nil {
-		return nil, err
-	}
-	values := m.Values()
-	values["per cpu"] = float64(m.Count) / m.CPU.Total.Seconds()
-	var parts []*hdrhistogram.Histogram
-	for _, g := range team.Shards {
-		parts = append(parts, g.Latencies())
-	}
-	addLatencies(values, load.Merge(parts))
-	rss, err := server.RSS()
-	if err != nil {
-		return nil, err
-	}
-	values["rss"] = float64(rss)
-	return values, t.CountSyscalls(server, values, func() (load.Tally, error) { return team.Run(rounds.Warm(t.Duration())) })
+	return measureTeam(t, server, team, &extra{after: func(m rounds.Meter, values rounds.Values) error {
+		values["per cpu"] = float64(m.Count) / m.CPU.Total.Seconds()
+		return nil
+	}})
 }

@@ -2,14 +2,18 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/galago-go/galago/bench/internal/proc"
 	"github.com/galago-go/galago/bench/internal/result"
 	"github.com/galago-go/galago/bench/internal/serve"
 )
@@ -73,22 +77,74 @@ func wantValues(t *testing.T, run *result.Run, role serve.Role, keys ...string) 
 }
 
 func TestEchoMeasuresEveryRival(t *testing.T) {
-	run, table := shortRun(t, serve.Echo, "echo", "-conns", "3", "-duration", "200ms")
+	run, table := shortRun(t, serve.Echo, "echo", "-conns", "3", "-duration", "100ms")
 	wantValues(t, run, serve.Echo, "cpu", "rate", "p50", "p99", "p99.9", "rss", "server", "load")
 	assert.Regexp(t, `^ *raw +\d+\.\d\d µs \(\d+\.\d\d-\d+\.\d\d\)( +\d+\.\d\d µs){2} +[1-9]\d* `, rowOf(table, "raw"))
 	ratio, ok := run.Ratio("cpu", "galago", "net")
 	require.True(t, ok)
 	assert.InDelta(t, value(t, run, "galago", "cpu")/value(t, run, "net", "cpu"), ratio.Median, 1e-9)
-	assert.Equal(t, []string{"echo", "-conns", "3", "-rounds", "1", "-duration", "200ms"}, run.Command)
+	assert.Equal(t, []string{"echo", "-conns", "3", "-rounds", "1", "-duration", "100ms"}, run.Command)
+}
+
+func TestPipelineMeasuresEveryRival(t *testing.T) {
+	run, _ := shortRun(t, serve.Frames, "pipeline", "-conns", "3", "-depth", "16", "-duration", "100ms")
+	wantValues(t, run, serve.Frames, "cpu", "rate", "p50", "rss")
+	if writes := run.Server("net").Summary["writes"]; writes.N > 0 { // system calls can be counted here
+		assert.InDelta(t, 1, writes.Median, 0.2, "net writes once for each frame")
+		for _, name := range []string{"raw", "net-bufio", "netpoll", "galago"} {
+			assert.Less(t, value(t, run, name, "writes"), 0.9, "%s writes several frames at once", name)
+		}
+	}
+}
+
+func TestPipelineWithFramesLargerThanARead(t *testing.T) {
+	run, _ := shortRun(t, serve.Frames, "pipeline", "-conns", "2", "-depth", "3", "-size", "200001", "-duration", "100ms")
+	wantValues(t, run, serve.Frames, "rate")
+}
+
+func TestBulkMeasuresEveryRivalInBothDirections(t *testing.T) {
+	run, _ := shortRun(t, serve.Sink, "bulk", "-direction", "in", "-duration", "100ms")
+	wantValues(t, run, serve.Sink, "cpu", "rate", "rss")
+	run, _ = shortRun(t, serve.Source, "bulk", "-direction", "out", "-size", "10000", "-duration", "100ms")
+	wantValues(t, run, serve.Source, "cpu", "rate", "rss")
+}
+
+func TestMixedMeasuresEveryRival(t *testing.T) {
+	run, _ := shortRun(t, serve.Echo, "mixed", "-conns", "3", "-idle", "200", "-duration", "100ms")
+	wantValues(t, run, serve.Echo, "cpu", "alone", "with/without", "p50")
+	want := value(t, run, "net", "cpu") / value(t, run, "net", "alone")
+	assert.InDelta(t, want, value(t, run, "net", "with/without"), 1e-9)
+}
+
+func TestScaleMeasuresEveryRival(t *testing.T) {
+	available, err := proc.Available()
+	require.NoError(t, err)
+	if len(available) < 2 {
+		t.Skip("there is one processor only")
+	}
+	run, _ := shortRun(t, serve.Work, "scale", "-conns", "4", "-work", "300µs", "-duration", "100ms")
+	wantValues(t, run, serve.Work, "speedup", "rate", "one")
+	assert.Greater(t, value(t, run, "galago", "cpu"), 150_000.0, "the work is done")
+	assert.NotEmpty(t, run.Method.ServerCPUs[1:])
+}
+
+func TestLatencyMeasuresEveryRival(t *testing.T) {
+	run, _ := shortRun(t, serve.Echo, "latency", "-conns", "3", "-rate", "2000", "-duration", "200ms")
+	wantValues(t, run, serve.Echo, "p50", "p99", "p99.9", "max", "late", "cpu")
+	for _, name := range serve.Names(serve.Echo) {
+		assert.InDelta(t, 2000, value(t, run, name, "rate"), 600, "the rate is what was asked for: %s", name)
+	}
+	run, _ = shortRun(t, serve.Echo, "latency", "-conns", "1", "-duration", "100ms")
+	assert.Contains(t, run.Method.Notes[1], "half of what", "without -rate it finds one")
 }
 
 func TestAcceptMeasuresEveryRival(t *testing.T) {
-	run, _ := shortRun(t, serve.Echo, "accept", "-conns", "3", "-duration", "200ms")
+	run, _ := shortRun(t, serve.Echo, "accept", "-conns", "3", "-duration", "100ms")
 	wantValues(t, run, serve.Echo, "per cpu", "cpu", "rate", "p50", "rss")
 }
 
 func TestFanoutMeasuresEveryRival(t *testing.T) {
-	run, _ := shortRun(t, serve.Fanout, "fanout", "-conns", "40", "-duration", "200ms")
+	run, _ := shortRun(t, serve.Fanout, "fanout", "-conns", "40", "-duration", "100ms")
 	wantValues(t, run, serve.Fanout, "cpu", "rate", "p50", "rss")
 	assert.Zero(t, value(t, run, "raw", "wakes/burst"), "nobody to wake")
 	assert.Less(t, value(t, run, "raw", "allocations"), 0.005, "nothing to allocate")
@@ -108,7 +164,7 @@ func TestEchoWithMessagesLargerThanARead(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a second and longer run of the same code")
 	}
-	shortRun(t, serve.Echo, "echo", "-conns", "2", "-size", "1000000", "-duration", "200ms")
+	shortRun(t, serve.Echo, "echo", "-conns", "2", "-size", "1000000", "-duration", "100ms")
 }
 
 func TestARivalFromAnotherBuild(t *testing.T) {
@@ -128,6 +184,66 @@ func TestTheNoiseControlIsTheSameServerAgain(t *testing.T) {
 	assert.NotNil(t, run.Server("galago#2"))
 	_, ok := run.Ratio("cpu", "galago#2", "galago")
 	assert.True(t, ok)
+}
+
+// Anybody's server, in any language.
+func TestARivalByItsCommand(t *testing.T) {
+	rivals := []string{"-rival", "example=" + buildExample(t)}
+	if python, err := exec.LookPath("python3"); err == nil {
+		rivals = append(rivals, "-rival", "python="+python+" testdata/echo.py")
+	} else {
+		t.Log("there is no python3 here, so only one of two servers is tried")
+	}
+	for _, command := range [][]string{{"echo", "-duration", "100ms"}, {"idle"}} {
+		run, table := shortRun(t, serve.Echo, slices.Concat(command, []string{"-conns", "2"}, rivals)...)
+		for i := 1; i < len(rivals); i += 2 {
+			name, _, _ := strings.Cut(rivals[i], "=")
+			assert.NotEmpty(t, rowOf(table, name))
+			assert.NotEmpty(t, run.Server(name).Summary)
+			assert.Contains(t, run.Command, rivals[i])
+		}
+	}
+	assertFails := func(command string, says ...string) {
+		var out, errs bytes.Buffer
+		args := []string{"echo", "-conns", "1", "-rounds", "1", "-duration", "100ms", "-rivals", "raw", "-rival", command}
+		assert.Equal(t, 1, call(t, args, &out, &errs))
+		for _, s := range says {
+			assert.Contains(t, errs.String(), s)
+		}
+	}
+	assertFails("gone=/nowhere/server", "gone", "did not start", "/nowhere/server")
+	assertFails("mute=echo hello", "mute", `"hello`, "listening on HOST:PORT")
+	assertFails("v6=echo listening on '[::1]:80' ; : ", "v6", "IPv4")
+}
+
+func buildExample(t *testing.T) string {
+	program := filepath.Join(t.TempDir(), "echo")
+	out, err := exec.Command("go", "build", "-o", program, "github.com/galago-go/galago/examples/echo").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return program
+}
+
+func TestAllRunsTheOthersAndKeepsOneFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "all.json")
+	var out, errs bytes.Buffer
+	args := []string{"all", "-only", "accept,bulk", "-rounds", "1", "-duration", "100ms", "-json", file}
+	require.Equal(t, 0, call(t, args, &out, &errs), errs.String())
+	f, err := result.Load(file)
+	require.NoError(t, err)
+	require.Len(t, f.Runs, 3)
+	assert.Equal(t, args, f.Command)
+	assert.Equal(t, "accept", f.Runs[0].Name)
+	assert.Equal(t, []string{"bulk", "-rounds", "1", "-duration", "100ms", "-noise"}, f.Runs[2].Command)
+	assert.NotNil(t, f.Runs[0].Server("galago#2"), "the noise control is on")
+	assert.NotZero(t, f.Machine.CPUs)
+}
+
+func TestAnInterruptEndsARun(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, errs bytes.Buffer
+	assert.Equal(t, 1, run(ctx, []string{"echo", "-conns", "1"}, &out, &errs))
+	assert.Contains(t, errs.String(), context.Canceled.Error())
 }
 
 func TestBadSettingsAreNamed(t *testing.T) {
@@ -154,6 +270,18 @@ func TestBadSettingsAreNamed(t *testing.T) {
 		{"echo -server-cpus 0-", []string{"-server-cpus", `"0-"`, "0,2-3"}},
 		{"echo -load-cpus 4000", []string{"-load-cpus", "4000", "may use"}},
 		{"echo -tls", []string{"-tls", "no TLS yet"}},
+		{"pipeline -size 4", []string{"-size is 4", "5 to 1048576"}},
+		{"pipeline -depth 0", []string{"-depth is 0", "1 to 1024"}},
+		{"bulk -size 65537", []string{"-size is 65537", "65536"}},
+		{"bulk -direction up", []string{`"up"`, "in, out or both"}},
+		{"mixed -idle 20000", []string{"-idle is 20000", "19900"}},
+		{"latency -rate -1", []string{"-rate is -1"}},
+		{"scale -work 0s", []string{"-work is 0s", "1µs to 100ms"}},
+		{"scale -server-cpus 0", []string{"-server-cpus", "two or more"}},
+		{"fanout -load-cpus 0-1", []string{"-load-cpus", "one thread"}},
+		{"all -only ecko", []string{"-only", `"ecko"`}},
+		{"all -only echo -rounds 0", []string{"-rounds is 0"}},
+		{"echo -html x.html", []string{"-html"}},
 		{"serve", []string{`-kind is ""`}},
 		{"serve -kind raw -role ecko", []string{`"ecko"`, "echo"}},
 	} {

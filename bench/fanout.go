@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/galago-go/galago/bench/internal/load"
-	"github.com/galago-go/galago/bench/internal/proc"
 	"github.com/galago-go/galago/bench/internal/result"
 	"github.com/galago-go/galago/bench/internal/rounds"
 	"github.com/galago-go/galago/bench/internal/serve"
@@ -37,7 +36,6 @@ var fanoutWork = &workload{
 var fanoutMetrics = concat(standardMetrics("message"), []result.Metric{
 	{Key: "sleeps/burst", Name: "sleeps/burst", Unit: result.Count, Better: result.Lower},
 	{Key: "wakes/burst", Name: "wakes/burst", Unit: result.Count, Better: result.Lower},
-	{Key: "allocations", Name: "allocations/message", Unit: result.Count, Better: result.Lower},
 })
 
 func measureFanout(t *rounds.Target, conns int) (rounds.Values, error) {
@@ -45,48 +43,26 @@ func measureFanout(t *rounds.Target, conns int) (rounds.Values, error) {
 	if err != nil {
 		return nil, err
 	}
-	team, err := load.NewTeam(t.LoadCPUs(), conns, func(_, n int) (*load.Audience, error) { return load.Gather(server.Addr, n) })
+	team, err := load.NewTeam(t.LoadCPUs(), conns, func(_, n int) (*load.Audience, error) { return load.Gather(server.Addr, t.TLS(), n) })
 	if err != nil {
 		return nil, err
 	}
 	defer team.Close()
-	if _, err := team.Run(rounds.Warm(t.Duration())); err != nil {
-		return nil, err
-	}
 	audience := team.Shards[0]
-	wakes, mallocs, err := fanoutCounts(t, server)
-	if err != nil {
-		return nil, err
-	}
-	before := audience.Bursts()
-	m, err := rounds.Measure(server, func() (load.Tally, error) { return team.Run(t.Duration()) })
-	if err != nil {
-		return nil, err
-	}
-	wakes2, mallocs2, err := fanoutCounts(t, server)
-	if err != nil {
-		return nil, err
-	}
-	values := m.Values()
-	bursts := float64(audience.Bursts() - before)
-	values["sleeps/burst"] = float64(m.Switches.Voluntary) / bursts
-	values["wakes/burst"] = float64(wakes2-wakes) / bursts
-	if t.Own() {
-		values["allocations"] = float64(mallocs2-mallocs) / float64(m.Count)
-	}
-	addLatencies(values, audience.Latencies())
-	rss, err := server.RSS()
-	if err != nil {
-		return nil, err
-	}
-	values["rss"] = float64(rss)
-	return values, t.CountSyscalls(server, values, func() (load.Tally, error) { return team.Run(rounds.Warm(t.Duration())) })
-}
-
-// fanoutCounts returns how often loops were woken so far, and how many allocations there were.
-func fanoutCounts(t *rounds.Target, server *proc.Server) (wakes, mallocs uint64, err error) {
-	if wakes, err = server.Wakes(); err == nil && t.Own() {
-		mallocs, err = server.Ask("mallocs")
-	}
-	return wakes, mallocs, err
+	var bursts int
+	var wakes uint64
+	return measureTeam(t, server, team, &extra{
+		before: func() (err error) {
+			bursts = audience.Bursts()
+			wakes, err = server.Wakes()
+			return err
+		},
+		after: func(m rounds.Meter, values rounds.Values) error {
+			now, err := server.Wakes()
+			n := float64(audience.Bursts() - bursts)
+			values["sleeps/burst"] = float64(m.Switches.Voluntary) / n
+			values["wakes/burst"] = float64(now-wakes) / n
+			return err
+		},
+	})
 }

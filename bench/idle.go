@@ -71,7 +71,7 @@ func measureIdle(t *rounds.Target, conns int) (rounds.Values, error) {
 
 // rest opens connections and exchanges one message on each.
 func rest(t *rounds.Target, server *proc.Server, conns int) (*load.Echo, error) {
-	e, err := load.Connect(server.Addr, conns, 1, func(i int) []byte { return serve.Message(i, 64) })
+	e, err := load.Connect(server.Addr, t.TLS(), conns, 1, func(i int) []byte { return serve.Message(i, 64) })
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // workloads are the sub-commands that measure, in the order in which they are shown.
-var workloads = []*workload{echoWork, acceptWork, fanoutWork, idleWork}
+var workloads = []*workload{echoWork, pipelineWork, bulkWork, fanoutWork, idleWork, acceptWork, mixedWork, scaleWork, latencyWork}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -62,11 +62,11 @@ func (s *session) command() *cli.Command {
 			}
 			return &usageError{errors.New("which command?")}
 		},
-		Commands: []*cli.Command{s.serveCommand()},
 	}
 	for _, w := range workloads {
 		root.Commands = append(root.Commands, w.command(s))
 	}
+	root.Commands = append(root.Commands, s.allCommand(), s.serveCommand())
 	return root
 }
 

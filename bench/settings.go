@@ -25,6 +25,11 @@ type settings struct {
 	serverCPUs, loadCPUs       string
 	json, html                 string
 
+	idle, rate int           // of mixed, of latency
+	direction  string        // of bulk
+	quiet      bool          // of all
+	work       time.Duration // of scale
+
 	rivals  []rounds.Rival
 	servers proc.CPUs
 	loads   proc.CPUs

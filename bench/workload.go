@@ -29,6 +29,9 @@ type defaults struct {
 	duration                   time.Duration
 }
 
+// echoes reports whether an echo server will do for it.
+func (w *workload) echoes() bool { return w.role == serve.Echo || w.role == serve.Frames }
+
 func (w *workload) least() int { return max(1, w.leastSize) }
 
 // command is w as a sub-command of bench.

@@ -1,15 +1,15 @@
 package load
 
 import (
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/galago-go/galago/bench/internal/serve"
-	"github.com/galago-go/galago/bench/internal/sys"
 )
 
 // An Audience is a set of clients that receive serve.News.
@@ -21,8 +21,8 @@ type Audience struct {
 	latencies *hdrhistogram.Histogram
 }
 
-// Gather opens n connections, and waits until each has been greeted.
-func Gather(to netip.AddrPort, n int) (_ *Audience, err error) {
+// Gather opens n connections, with TLS if there is a cfg, and waits until each has been greeted.
+func Gather(to netip.AddrPort, cfg *tls.Config, n int) (_ *Audience, err error) {
 	a := &Audience{buf: make([]byte, 64<<10), latencies: NewLatencies()}
 	if a.poller, err = newPoller(); err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func Gather(to netip.AddrPort, n int) (_ *Audience, err error) {
 	for i := range a.clients {
 		c := &a.clients[i]
 		*c = newClient(serve.News, 1)
-		if c.fd, err = dial(to); err != nil {
+		if c.wire, err = dial(to, cfg); err != nil {
 			return nil, fmt.Errorf("connection %d of %d: %w", i+1, n, err)
 		}
 		if err := a.add(c); err != nil {
@@ -60,8 +60,8 @@ func (a *Audience) Run(d time.Duration) (took time.Duration, messages int, err e
 	a.latencies.Reset()
 	for a.now()-begin < d {
 		now := a.now()
-		if n, errno := sys.Send(a.clients[0].fd, serve.News[:1], unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT); n != 1 {
-			return 0, 0, fmt.Errorf("nothing can be sent: %w", errno)
+		if n, err := a.clients[0].send(serve.News[:1]); n != 1 {
+			return 0, 0, errors.Join(errors.New("nothing can be sent"), err)
 		}
 		if err := a.hear(now); err != nil {
 			return 0, 0, err

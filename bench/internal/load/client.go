@@ -4,18 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"time"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/galago-go/galago/bench/internal/sys"
 )
 
 // A client sends one message again and again, and expects it back again and again. What it sends and what it expects
 // are therefore streams that repeat themselves.
 type client struct {
-	fd      int
+	wire
+	id      int    // of the client, if its load gives one
 	size    int    // of the message
 	pattern []byte // the message, or that many times
 
@@ -38,11 +34,11 @@ func newClient(message []byte, depth int) client {
 	for slots < depth {
 		slots *= 2
 	}
-	return client{fd: -1, size: len(message), pattern: bytes.Repeat(message, n), times: make([]time.Duration, slots)}
+	return client{wire: wire{fd: -1}, size: len(message), pattern: bytes.Repeat(message, n), times: make([]time.Duration, slots)}
 }
 
-// renew lets the client begin anew, with another socket.
-func (c *client) renew(fd int) { c.fd, c.due, c.sent, c.got, c.have = fd, 0, 0, 0, 0 }
+// renew lets the client begin anew, with another wire.
+func (c *client) renew(w wire) { c.wire, c.due, c.sent, c.got, c.have = w, 0, 0, 0, 0 }
 
 // issue makes n messages due.
 func (c *client) issue(n int, now time.Duration) {
@@ -54,16 +50,14 @@ func (c *client) issue(n int, now time.Duration) {
 
 // flush sends what is due, as far as the system takes it.
 func (c *client) flush() error {
+	if err := c.drain(); err != nil {
+		return err
+	}
 	for c.sent < c.due {
-		at := int(c.sent % uint64(len(c.pattern)))
-		p := c.pattern[at:]
-		p = p[:min(uint64(len(p)), c.due-c.sent)]
-		n, errno := sys.Send(c.fd, p, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-		switch {
-		case errno == unix.EAGAIN:
-			return nil
-		case errno != 0 && errno != unix.EINTR:
-			return os.NewSyscallError("send", errno)
+		p := c.pattern[c.sent%uint64(len(c.pattern)):]
+		n, err := c.send(p[:min(uint64(len(p)), c.due-c.sent)])
+		if err != nil || n == 0 {
+			return err
 		}
 		c.sent += uint64(n)
 	}
@@ -72,16 +66,9 @@ func (c *client) flush() error {
 
 // read reads once, and compares. It returns false if nothing more can be there now.
 func (c *client) read(buf []byte) (more bool, err error) {
-	n, errno := sys.Recv(c.fd, buf, unix.MSG_DONTWAIT)
-	switch {
-	case errno == unix.EAGAIN:
-		return false, nil
-	case errno == unix.EINTR:
-		return true, nil
-	case errno != 0:
-		return false, os.NewSyscallError("recv", errno)
-	case n == 0:
-		return false, errors.New("the server closed a connection")
+	n, err := c.recv(buf)
+	if n == 0 || err != nil {
+		return false, err
 	}
 	if left := c.sent - c.got; uint64(n) > left {
 		return false, fmt.Errorf("the server answered %d bytes more than it was sent", uint64(n)-left)

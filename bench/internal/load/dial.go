@@ -3,6 +3,7 @@
 package load
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"os"
@@ -14,36 +15,57 @@ import (
 // stallLimit is how long the load waits for any byte before it gives the server up.
 const stallLimit = 5 * time.Second
 
-// dial returns a connected socket that does not block; -1 if there is an error.
-func dial(to netip.AddrPort) (_ int, err error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+// dial returns a connected wire, with TLS if there is a cfg; its descriptor is -1 if there is an error.
+func dial(to netip.AddrPort, cfg *tls.Config) (w wire, err error) {
+	w.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return -1, os.NewSyscallError("socket", err)
+		return wire{fd: -1}, os.NewSyscallError("socket", err)
 	}
 	defer func() {
 		if err != nil {
-			unix.Close(fd)
+			unix.Close(w.fd)
+			w = wire{fd: -1}
 		}
 	}()
 	limit := unix.NsecToTimeval(stallLimit.Nanoseconds()) // bounds connect
-	if err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
-		return -1, os.NewSyscallError("setsockopt", err)
+	if err := unix.SetsockoptTimeval(w.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
+		return w, os.NewSyscallError("setsockopt", err)
 	}
-	if err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
-		return -1, os.NewSyscallError("setsockopt", err)
+	if err := unix.SetsockoptInt(w.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return w, os.NewSyscallError("setsockopt", err)
 	}
 	at := &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
-	err = unix.Connect(fd, at)
+	err = unix.Connect(w.fd, at)
 	for err == unix.EINTR { // by a signal of Go's scheduler: it goes on, and whoever asks again waits for it
-		if err = unix.Connect(fd, at); err == unix.EISCONN {
+		if err = unix.Connect(w.fd, at); err == unix.EISCONN {
 			err = nil
 		}
 	}
 	if err != nil {
-		return -1, fmt.Errorf("connect to %s: %w", to, os.NewSyscallError("connect", err))
+		return w, fmt.Errorf("connect to %s: %w", to, os.NewSyscallError("connect", err))
 	}
-	if err = unix.SetNonblock(fd, true); err != nil {
-		return -1, os.NewSyscallError("fcntl", err)
+	if err := unix.SetNonblock(w.fd, true); err != nil {
+		return w, os.NewSyscallError("fcntl", err)
 	}
-	return fd, nil
+	w.secure(cfg)
+	if err := w.shake(w.awaitInput); err != nil {
+		return w, fmt.Errorf("TLS handshake with %s: %w", to, err)
+	}
+	return w, nil
+}
+
+// awaitInput waits until there is something to read.
+func (w *wire) awaitInput() error {
+	fds := []unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(fds, int(stallLimit.Milliseconds()))
+		switch {
+		case n > 0:
+			return nil
+		case err == nil:
+			return fmt.Errorf("the server was silent for %v", stallLimit)
+		case err != unix.EINTR:
+			return os.NewSyscallError("poll", err)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"time"
@@ -20,8 +21,9 @@ type Echo struct {
 	latencies *hdrhistogram.Histogram
 }
 
-// Connect opens n connections and sends nothing. message makes the message of the client with a number.
-func Connect(to netip.AddrPort, n, depth int, message func(i int) []byte) (_ *Echo, err error) {
+// Connect opens n connections, with TLS if there is a cfg, and sends nothing. message makes the message of the client
+// with a number.
+func Connect(to netip.AddrPort, cfg *tls.Config, n, depth int, message func(i int) []byte) (_ *Echo, err error) {
 	e := &Echo{depth: depth, buf: make([]byte, 256<<10), latencies: NewLatencies()}
 	if e.poller, err = newPoller(); err != nil {
 		return nil, err
@@ -37,7 +39,7 @@ func Connect(to netip.AddrPort, n, depth int, message func(i int) []byte) (_ *Ec
 	}
 	for i := range e.clients {
 		c := &e.clients[i]
-		if c.fd, err = dial(to); err != nil {
+		if c.wire, err = dial(to, cfg); err != nil {
 			return nil, fmt.Errorf("connection %d of %d: %w", i+1, n, err)
 		}
 		if err := e.add(c); err != nil {

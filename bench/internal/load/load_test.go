@@ -29,7 +29,7 @@ func TestLoadChecksWhatComesBack(t *testing.T) {
 		{"nothing", func([]byte) []byte { return nil }, "closed"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			e, err := Connect(serveOnce(t, test.answer), 1, 1, message)
+			e, err := Connect(serveOnce(t, test.answer), nil, 1, 1, message)
 			require.NoError(t, err)
 			defer e.Close()
 			require.NoError(t, e.Start())
@@ -44,9 +44,9 @@ func TestConnectFails(t *testing.T) {
 	require.NoError(t, err)
 	nobody := ln.Addr().(*net.TCPAddr).AddrPort()
 	require.NoError(t, ln.Close())
-	_, err = Connect(nobody, 2, 1, message)
+	_, err = Connect(nobody, nil, 2, 1, message)
 	assert.ErrorContains(t, err, "connection 1 of 2")
-	g, err := NewGuests(nobody, 0, 2)
+	g, err := NewGuests(nobody, nil, 0, 2)
 	if err == nil { // who cannot connect may hear of it later
 		_, _, err = g.Run(stallLimit)
 		g.Close()
@@ -97,7 +97,7 @@ func TestALoadAllocatesNothingWhileItRuns(t *testing.T) {
 			nc.Write(buf[:n])
 		}
 	})
-	e, err := Connect(to, 1, 8, message)
+	e, err := Connect(to, nil, 1, 8, message)
 	require.NoError(t, err)
 	defer e.Close()
 	require.NoError(t, e.Start())

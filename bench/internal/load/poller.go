@@ -24,13 +24,17 @@ func newPoller() (p poller, err error) {
 	return p, os.NewSyscallError("epoll_create1", err)
 }
 
-// add watches c's socket.
+// add tells of changes of c's socket.
 func (p *poller) add(c *client) error {
+	return p.watch(c, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET)
+}
+
+func (p *poller) watch(c *client, events uint32) error {
 	for len(p.byFD) <= c.fd {
 		p.byFD = append(p.byFD, nil)
 	}
 	p.byFD[c.fd] = c
-	return sys.Watch(p.ep, c.fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET)
+	return sys.Watch(p.ep, c.fd, events)
 }
 
 // drop closes c's socket, if it has one.

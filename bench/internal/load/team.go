@@ -19,7 +19,7 @@ type Shard interface {
 // A Team generates a load on several processors, with a thread and a shard on each.
 type Team[S Shard] struct {
 	Shards []S
-	cpus   proc.CPUs
+	jobs   []chan func() // to the threads; nil if the caller's is the only one
 }
 
 // A Tally is what came of a run of a load.
@@ -31,45 +31,88 @@ type Tally struct {
 }
 
 // NewTeam divides n connections among the processors; there must be no fewer of them. connect makes the shard of
-// connections number first to first+n-1. The caller's thread must be bound to cpus.
-func NewTeam[S Shard](cpus proc.CPUs, n int, connect func(first, n int) (S, error)) (*Team[S], error) {
-	t := &Team[S]{cpus: cpus}
-	for i := range cpus {
-		first, end := n*i/len(cpus), n*(i+1)/len(cpus)
-		s, err := connect(first, end-first)
-		if err != nil {
-			t.Close()
+// connections number first to first+n-1, on its thread. If there is one processor, the caller's thread is used, which
+// must be bound to it.
+func NewTeam[S Shard](cpus proc.CPUs, n int, connect func(first, n int) (S, error)) (t *Team[S], err error) {
+	t = &Team[S]{Shards: make([]S, len(cpus))}
+	if len(cpus) > 1 {
+		if err := t.hire(cpus); err != nil {
 			return nil, err
 		}
-		t.Shards = append(t.Shards, s)
+	}
+	connected := make([]bool, len(cpus))
+	err = t.Each(func(i int, _ S) (err error) {
+		first, end := n*i/len(cpus), n*(i+1)/len(cpus)
+		t.Shards[i], err = connect(first, end-first)
+		connected[i] = err == nil
+		return err
+	})
+	if err != nil {
+		t.Each(func(i int, s S) error {
+			if connected[i] {
+				s.Close()
+			}
+			return nil
+		})
+		t.dismiss()
+		return nil, err
 	}
 	return t, nil
 }
 
-// Close ends all shards.
-func (t *Team[S]) Close() {
-	for _, s := range t.Shards {
-		s.Close()
+// hire starts a thread for each processor.
+func (t *Team[S]) hire(cpus proc.CPUs) error {
+	for i := range cpus {
+		jobs, started := make(chan func()), make(chan error)
+		go func() {
+			release, err := proc.Pin(cpus[i : i+1])
+			started <- err
+			if err != nil {
+				return
+			}
+			defer release()
+			for job := range jobs {
+				job()
+			}
+		}()
+		if err := <-started; err != nil {
+			t.dismiss()
+			return err
+		}
+		t.jobs = append(t.jobs, jobs)
 	}
+	return nil
 }
 
-// Each calls f for each shard on its processor, at the same time.
+func (t *Team[S]) dismiss() {
+	for _, jobs := range t.jobs {
+		close(jobs)
+	}
+	t.jobs = nil
+}
+
+// Close ends all shards.
+func (t *Team[S]) Close() {
+	t.Each(func(_ int, s S) error {
+		s.Close()
+		return nil
+	})
+	t.dismiss()
+}
+
+// Each calls f for each shard on its thread, at the same time.
 func (t *Team[S]) Each(f func(i int, s S) error) error {
-	if len(t.Shards) == 1 {
+	if t.jobs == nil {
 		return f(0, t.Shards[0])
 	}
 	errs := make([]error, len(t.Shards))
 	var wait sync.WaitGroup
-	for i, s := range t.Shards {
-		wait.Go(func() {
-			release, err := proc.Pin(t.cpus[i : i+1])
-			if err != nil {
-				errs[i] = err
-				return
-			}
-			defer release()
-			errs[i] = f(i, s)
-		})
+	for i, jobs := range t.jobs {
+		wait.Add(1)
+		jobs <- func() {
+			defer wait.Done()
+			errs[i] = f(i, t.Shards[i])
+		}
 	}
 	wait.Wait()
 	return errors.Join(errs...)

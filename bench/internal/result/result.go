@@ -77,6 +77,7 @@ const (
 	BytesPerSec Unit = "bytes/s"
 	Count       Unit = "count" // may be a fraction: calls per message
 	Share       Unit = "share" // of 1
+	Times       Unit = "times" // one figure by another
 )
 
 // Better says which of two values is better; if empty, neither is.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/galago-go/galago/bench/internal/proc"
@@ -31,6 +32,9 @@ type Spec struct {
 	Metrics           []result.Metric
 	Compared          []string // keys of those that ratios are taken of, the main one first
 	Notes             []string
+
+	// Warn says why figures may mislead. If nil, it warns of a load that was the bottleneck.
+	Warn func(*result.Run) []string
 
 	// Measure measures one server once. It is called on a thread that is bound to the processors of the load.
 	Measure func(*Target) (Values, error)
@@ -82,7 +86,14 @@ func Run(ctx context.Context, cfg Config, spec Spec) (*result.Run, error) {
 	}
 	run.Method.Syscalls = syscallsMethod(targets)
 	run.Summarize()
-	run.Warnings = warnings(cfg, run, targets)
+	warn := spec.Warn
+	if warn == nil {
+		warn = warnOfBottleneck
+	}
+	run.Warnings = append(sharedProcessors(cfg), warn(run)...)
+	if !strings.HasPrefix(run.Method.Syscalls, counted) {
+		run.Warnings = append(run.Warnings, run.Method.Syscalls)
+	}
 	return run, nil
 }
 

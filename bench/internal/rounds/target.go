@@ -1,8 +1,10 @@
 package rounds
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/galago-go/galago/bench/internal/load"
@@ -54,6 +56,15 @@ func (t *Target) stop() {
 // LoadCPUs are the processors of the load.
 func (t *Target) LoadCPUs() proc.CPUs { return t.cfg.LoadCPUs }
 
+// TLS returns the settings of clients, or nil for plain TCP. Who the server is they do not check: its certificate is
+// made when it starts, and only the server is measured.
+func (t *Target) TLS() *tls.Config {
+	if !t.cfg.TLS {
+		return nil
+	}
+	return &tls.Config{InsecureSkipVerify: true}
+}
+
 // Duration is how long a measurement is to take.
 func (t *Target) Duration() time.Duration { return t.cfg.Duration }
 
@@ -65,10 +76,17 @@ type Meter struct {
 	load.Tally
 	CPU      proc.CPUTime // of the server; Tally.CPU is that of the load
 	Switches proc.Switches
+	Mallocs  uint64 // of a server of this program
+	own      bool
 }
 
 // Measure measures the server while run runs.
-func Measure(s *proc.Server, run func() (load.Tally, error)) (m Meter, err error) {
+func (t *Target) Measure(s *proc.Server, run func() (load.Tally, error)) (m Meter, err error) {
+	m.own = t.Own()
+	mallocs, err := t.mallocs(s)
+	if err != nil {
+		return m, err
+	}
 	switches, err := s.Switches()
 	if err != nil {
 		return m, err
@@ -85,19 +103,31 @@ func Measure(s *proc.Server, run func() (load.Tally, error)) (m Meter, err error
 		return m, err
 	}
 	m.CPU = after.Minus(before)
-	now, err := s.Switches()
-	m.Switches = proc.Switches{Voluntary: now.Voluntary - switches.Voluntary, Forced: now.Forced - switches.Forced}
+	if m.Switches, err = s.Switches(); err != nil {
+		return m, err
+	}
+	m.Switches.Voluntary -= switches.Voluntary
+	m.Switches.Forced -= switches.Forced
+	m.Mallocs, err = t.mallocs(s)
+	m.Mallocs -= mallocs
 	if err == nil && m.Count == 0 {
 		err = fmt.Errorf("nothing came back in %v", m.Took)
 	}
 	return m, err
 }
 
+func (t *Target) mallocs(s *proc.Server) (uint64, error) {
+	if !t.Own() {
+		return 0, nil
+	}
+	return s.Ask("mallocs")
+}
+
 // Values returns what Metrics says of each thing that was counted.
 func (m Meter) Values() Values {
 	n := float64(m.Count)
 	user := float64(m.CPU.User())
-	return Values{
+	values := Values{
 		"cpu": float64(m.CPU.Total) / n, "user": user / n, "system": (float64(m.CPU.Total) - user) / n,
 		"rate":     n / m.Took.Seconds(),
 		"sleeps":   float64(m.Switches.Voluntary) / n,
@@ -105,18 +135,29 @@ func (m Meter) Values() Values {
 		"server":   float64(m.CPU.Total) / float64(m.Took),
 		"load":     m.Busy,
 	}
+	if m.own {
+		values["allocations"] = float64(m.Mallocs) / n
+	}
+	return values
 }
 
-// Metrics are those of Meter, for what is counted: a message, a connection.
+// Metrics are those of Meter, for what is counted: a message, a connection, a MiB.
 func Metrics(of string) []result.Metric {
 	return []result.Metric{
 		{Key: "cpu", Name: "CPU/" + of, Unit: result.Nanoseconds, Better: result.Lower},
 		{Key: "user", Name: "user", Unit: result.Nanoseconds, Better: result.Lower},
 		{Key: "system", Name: "system", Unit: result.Nanoseconds, Better: result.Lower},
-		{Key: "rate", Name: of + "s/s", Unit: result.PerSecond, Better: result.Higher},
+		{Key: "rate", Name: plural(of) + "/s", Unit: result.PerSecond, Better: result.Higher},
 		{Key: "server", Name: "server busy", Unit: result.Share},
 		{Key: "load", Name: "load busy", Unit: result.Share},
 	}
+}
+
+func plural(of string) string {
+	if of == "MiB" {
+		return of
+	}
+	return of + "s"
 }
 
 // SwitchMetrics are the context switches in a Meter.
@@ -125,6 +166,11 @@ func SwitchMetrics(of string) []result.Metric {
 		{Key: "sleeps", Name: "sleeps/" + of, Unit: result.Count, Better: result.Lower},
 		{Key: "preempts", Name: "preempted/" + of, Unit: result.Count, Better: result.Lower},
 	}
+}
+
+// AllocationMetrics are those of the memory that servers of this program allocate.
+func AllocationMetrics(of string) []result.Metric {
+	return []result.Metric{{Key: "allocations", Name: "allocations/" + of, Unit: result.Count, Better: result.Lower}}
 }
 
 // CountSyscalls adds the system calls of the server for each thing counted, while run runs, to values. It must be apart
@@ -167,28 +213,27 @@ func syscallsMethod(targets []*Target) string {
 			return w
 		}
 	}
-	return "system calls are counted by the system (perf's raw_syscalls), in a short run after the one that is timed"
+	return counted + " by the system (perf's raw_syscalls), in a short run after the one that is timed"
 }
 
-// warnings says when the figures may mislead.
-func warnings(cfg Config, run *result.Run, targets []*Target) (all []string) {
+const counted = "system calls are counted"
+
+func sharedProcessors(cfg Config) (all []string) {
 	for _, cpu := range cfg.ServerCPUs {
-		for _, other := range cfg.LoadCPUs {
-			if cpu == other {
-				all = append(all, fmt.Sprintf("server and load share processor %d", cpu))
-			}
+		if slices.Contains(cfg.LoadCPUs, cpu) {
+			all = append(all, fmt.Sprintf("server and load share processor %d", cpu))
 		}
 	}
+	return all
+}
+
+// warnOfBottleneck says when the load held a server up.
+func warnOfBottleneck(run *result.Run) (all []string) {
 	for _, s := range run.Servers {
-		load, server := s.Summary["load"].Median, s.Summary["server"].Median/float64(len(cfg.ServerCPUs))
+		load, server := s.Summary["load"].Median, s.Summary["server"].Median/float64(len(run.Method.ServerCPUs))
 		if load > 0.95 && server < 0.9 {
 			all = append(all, fmt.Sprintf("%s: the load was the bottleneck (%.0f %% busy, the server %.0f %%): then the server "+
 				"sleeps and wakes more often than it need have", s.Name, 100*load, 100*server))
-		}
-	}
-	for _, t := range targets {
-		if w, ok := t.warnings["syscalls"]; ok {
-			return append(all, w)
 		}
 	}
 	return all

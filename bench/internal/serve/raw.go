@@ -22,7 +22,7 @@ import (
 var rawKind = Kind{
 	Name:  "raw",
 	About: "a minimal epoll loop on one thread, without queue and back-pressure: the limit",
-	Roles: map[Role]Func{Echo: rawEcho, Frames: rawEcho, Sink: rawSink, Source: rawSource, Fanout: rawFanout, Work: rawWork},
+	Roles: map[Role]Func{Echo: rawEcho, Frames: rawEcho, Sink: rawSink, Source: rawSource, Fanout: rawFanout},
 }
 
 // A rawLoop serves all connections of a process.
@@ -90,18 +90,6 @@ func rawFanout(cfg Config) error {
 		return true
 	}
 	l.ended = func(fd int) { all = slices.DeleteFunc(all, func(x int) bool { return x == fd }) }
-	return l.run(cfg)
-}
-
-// rawWork relies on its clients to send a message at once, and then to wait.
-func rawWork(cfg Config) error {
-	l := rawLoop{events: unix.EPOLLIN, received: func(fd int, p []byte) bool {
-		if len(p) != WorkSize {
-			return false
-		}
-		DoWork(p)
-		return sendAll(fd, p)
-	}}
 	return l.run(cfg)
 }
 

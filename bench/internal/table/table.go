@@ -4,6 +4,7 @@ package table
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -106,28 +107,34 @@ func grid(w io.Writer, columns [][]string) error {
 	return out.Flush()
 }
 
-// ratios prints how each server compares with each other one.
+// ratios prints how galago compares with each other server; without galago, how each does.
 func ratios(w io.Writer, r *result.Run, key string) error {
-	m, _ := r.Metric(key)
-	if len(r.Servers) < 2 {
+	m, ok := r.Metric(key)
+	if !ok || len(r.Servers) < 2 {
 		return nil
 	}
-	fmt.Fprintf(w, "\n%s, as a multiple of that of another server in the same round: median (range); %s is better\n", m.Name, m.Better)
+	rows := slices.DeleteFunc(slices.Clone(r.Servers), func(s *result.Server) bool { return !strings.HasPrefix(s.Name, "galago") })
+	if len(rows) == 0 {
+		rows = r.Servers
+	}
 	columns := [][]string{{"server"}}
-	for _, s := range r.Servers {
+	for _, s := range rows {
 		columns[0] = append(columns[0], s.Name)
 	}
 	for _, base := range r.Servers {
 		column := []string{"x " + base.Name}
-		for _, s := range r.Servers {
+		for _, s := range rows {
 			cell := "-"
 			if x, ok := r.Ratio(key, s.Name, base.Name); ok {
 				cell = fmt.Sprintf("%.3f (%.2f-%.2f)", x.Median, x.Low, x.High)
 			}
 			column = append(column, cell)
 		}
-		columns = append(columns, column)
+		if base != rows[0] || len(rows) > 1 {
+			columns = append(columns, column)
+		}
 	}
+	fmt.Fprintf(w, "\n%s, as a multiple of another server's in the same round: median (range); %s is better\n", m.Name, m.Better)
 	return grid(w, columns)
 }
 
@@ -162,6 +169,8 @@ func bare(u result.Unit, x float64) string {
 		return fmt.Sprintf("%.0f", 100*x)
 	case result.Count:
 		return fmt.Sprintf("%.2f", x)
+	case result.Times:
+		return fmt.Sprintf("%.3f", x)
 	}
 	panic("BUG: unit " + string(u))
 }
