@@ -19,6 +19,7 @@ var everything = []string{
 	"pipeline -depth 64",
 	"bulk",
 	"fanout",
+	"fanout -depth 16",
 	"idle",
 	"accept",
 	"latency",

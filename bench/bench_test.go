@@ -150,6 +150,9 @@ func TestFanoutMeasuresEveryRival(t *testing.T) {
 	assert.Less(t, value(t, run, "raw", "allocations"), 0.005, "nothing to allocate")
 	assert.Positive(t, value(t, run, "galago", "wakes/burst"), "the loop is woken")
 	assert.LessOrEqual(t, value(t, run, "galago", "wakes/burst"), 1.1, "once for a burst")
+
+	run, _ = shortRun(t, serve.Fanout, "fanout", "-conns", "40", "-depth", "20", "-duration", "100ms")
+	wantValues(t, run, serve.Fanout, "cpu", "rate", "p50")
 }
 
 func TestIdleMeasuresEveryRival(t *testing.T) {
@@ -278,6 +281,7 @@ func TestBadSettingsAreNamed(t *testing.T) {
 		{"latency -rate -1", []string{"-rate is -1"}},
 		{"scale -work 0s", []string{"-work is 0s", "1µs to 100ms"}},
 		{"scale -server-cpus 0", []string{"-server-cpus", "two or more"}},
+		{"fanout -depth 256", []string{"-depth is 256", "255"}},
 		{"fanout -load-cpus 0-1", []string{"-load-cpus", "one thread"}},
 		{"all -only ecko", []string{"-only", `"ecko"`}},
 		{"all -only echo -rounds 0", []string{"-rounds is 0"}},

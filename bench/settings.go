@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -41,7 +42,7 @@ func (set *settings) flags(w *workload) []cli.Flag {
 	all := []cli.Flag{
 		number(&set.conns, "conns", d.conns, "`number` of connections"),
 		number(&set.size, "size", d.size, "`bytes` in a message"),
-		number(&set.depth, "depth", d.depth, "messages in flight on each connection"),
+		number(&set.depth, "depth", d.depth, "`number` of "+cmp.Or(w.depthIs, "messages in flight on each connection")),
 		number(&set.rounds, "rounds", d.rounds, "`number` of rounds; each measures every rival once"),
 		&cli.DurationFlag{Name: "duration", Destination: &set.duration, Value: d.duration, Usage: "`time` of one measurement"},
 		text(&set.list, "rivals", strings.Join(serve.Names(w.role), ","), "`names` of servers, with commas between; twice the "+

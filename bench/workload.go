@@ -15,6 +15,7 @@ type workload struct {
 	name, about string
 	role        serve.Role // of the servers that are compared
 	defaults    defaults
+	depthIs     string                         // what depth is a number of; if empty, "messages in flight on each connection"
 	leastSize   int                            // bytes; if zero, 1
 	flags       func(set *settings) []cli.Flag // of its own; may be nil
 	check       func(set *settings) error      // of these; may be nil

@@ -163,15 +163,15 @@ type member struct {
 type (
 	joined struct{ pid *proto.PID }
 	left   struct{ pid *proto.PID }
-	burst  struct{}
+	burst  struct{ times byte }
 )
 
 func (m *member) OnConnected(*conn.Conn) { m.Context().Send(m.sender, joined{m.Context().Self()}) }
 
 func (m *member) OnClosed(*conn.Conn, error) { m.Context().Send(m.sender, left{m.Context().Self()}) }
 
-func (m *member) OnReceived(*conn.Conn, []byte) error {
-	m.Context().Send(m.sender, burst{})
+func (m *member) OnReceived(_ *conn.Conn, data []byte) error {
+	m.Context().Send(m.sender, burst{data[0]})
 	return nil
 }
 
@@ -188,8 +188,10 @@ func (s *sender) Receive(ctx proto.Context) {
 	case left:
 		s.all = slices.DeleteFunc(s.all, m.pid.Equal)
 	case burst:
-		for _, pid := range s.all {
-			ctx.Send(pid, write)
+		for range m.times {
+			for _, pid := range s.all {
+				ctx.Send(pid, write)
+			}
 		}
 	}
 }

@@ -159,7 +159,7 @@ func netWork(cfg Config) error {
 
 // netFanout has, for each connection, a channel and a goroutine that writes what comes through it; and one that reads.
 func netFanout(cfg Config) error {
-	joins, leaves, bursts := make(chan chan []byte), make(chan chan []byte), make(chan struct{}, 16)
+	joins, leaves, bursts := make(chan chan []byte), make(chan chan []byte), make(chan byte, 16)
 	go func() {
 		var all []chan []byte
 		for {
@@ -170,9 +170,11 @@ func netFanout(cfg Config) error {
 			case ch := <-leaves:
 				close(ch)
 				all = slices.DeleteFunc(all, func(x chan []byte) bool { return x == ch })
-			case <-bursts:
-				for _, ch := range all {
-					ch <- News
+			case times := <-bursts:
+				for range times {
+					for _, ch := range all {
+						ch <- News
+					}
 				}
 			}
 		}
@@ -191,7 +193,7 @@ func netFanout(cfg Config) error {
 				leaves <- ch
 				return
 			}
-			bursts <- struct{}{}
+			bursts <- buf[0]
 		}
 	})
 }

@@ -131,7 +131,7 @@ func netpollWork(cfg Config) error {
 // netpollFanout has one goroutine that writes to all connections, one after the other. A client that does not read
 // holds all others up in Flush; so would a goroutine for each of them cost what netFanout costs.
 func netpollFanout(cfg Config) error {
-	joins, leaves, bursts := make(chan netpoll.Connection), make(chan netpoll.Connection), make(chan struct{}, 16)
+	joins, leaves, bursts := make(chan netpoll.Connection), make(chan netpoll.Connection), make(chan byte, 16)
 	tell := func(c netpoll.Connection) {
 		out := c.Writer()
 		if _, err := out.WriteBinary(News); err == nil {
@@ -147,19 +147,22 @@ func netpollFanout(cfg Config) error {
 				tell(c)
 			case c := <-leaves:
 				all = slices.DeleteFunc(all, func(x netpoll.Connection) bool { return x == c })
-			case <-bursts:
-				for _, c := range all {
-					tell(c)
+			case times := <-bursts:
+				for range times {
+					for _, c := range all {
+						tell(c)
+					}
 				}
 			}
 		}
 	}()
 	request := func(_ context.Context, c netpoll.Connection) error {
 		in := c.Reader()
-		if err := in.Skip(in.Len()); err != nil {
+		times, err := in.ReadByte()
+		if err != nil {
 			return err
 		}
-		bursts <- struct{}{}
+		bursts <- times
 		return in.Release()
 	}
 	return listenNetpoll(cfg, request,

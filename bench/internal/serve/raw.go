@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"os"
@@ -73,19 +74,20 @@ func rawSource(cfg Config) error {
 
 func rawFanout(cfg Config) error {
 	var all []int
-	tell := func(fd int) {
-		if !sendAll(fd, News) {
+	many := bytes.Repeat(News, 255)
+	tell := func(fd int, times byte) { // at once, which is what it costs at least
+		if !sendAll(fd, many[:int(times)*len(News)]) {
 			unix.Shutdown(fd, unix.SHUT_RDWR)
 		}
 	}
 	l := rawLoop{events: unix.EPOLLIN}
 	l.opened = func(fd int) {
 		all = append(all, fd)
-		tell(fd)
+		tell(fd, 1)
 	}
-	l.received = func(int, []byte) bool {
+	l.received = func(_ int, p []byte) bool {
 		for _, fd := range all {
-			tell(fd)
+			tell(fd, p[0])
 		}
 		return true
 	}

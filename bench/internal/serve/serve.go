@@ -26,7 +26,8 @@ const (
 	Sink Role = "sink"
 	// Source sends the bytes of Pattern again and again, as fast as the client takes them.
 	Source Role = "source"
-	// Fanout greets each client with News, and whenever anybody sends a byte, sends News to everybody.
+	// Fanout greets each client with News, and whenever anybody sends a byte, sends News to everybody, as many times as
+	// the byte says: first to all, then to all again.
 	Fanout Role = "fanout"
 	// Work answers each message of WorkSize bytes with itself, after the work that it asks for; see DoWork.
 	Work Role = "work"
