@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ func be(what string) {
 	if err != nil {
 		panic(err)
 	}
+	fmt.Println("it begins")
 	fmt.Println("listening on", ln.Addr())
 	for scan := bufio.NewScanner(os.Stdin); scan.Scan(); {
 		switch scan.Text() {
@@ -164,16 +166,25 @@ func TestSystemCallsAreCountedByKind(t *testing.T) {
 }
 
 func TestWhereAServerListens(t *testing.T) {
-	at, err := listeningOn("listening on 127.0.0.1:80\n")
-	require.NoError(t, err)
-	assert.Equal(t, "127.0.0.1:80", at.String())
-	at, err = listeningOn("listening on [::ffff:127.0.0.1]:80")
-	require.NoError(t, err)
-	assert.Equal(t, "127.0.0.1:80", at.String())
-	for _, line := range []string{"", "listening", "listening on port 80", "listening on localhost:80", "listening on [::1]:80"} {
-		_, err := listeningOn(line)
-		assert.Error(t, err, line)
+	for _, addr := range []string{"127.0.0.1:80", "[::ffff:127.0.0.1]:80"} {
+		at, err := parseAddr(addr)
+		require.NoError(t, err)
+		assert.Equal(t, "127.0.0.1:80", at.String())
 	}
+	for _, addr := range []string{"", "port 80", "localhost:80", "[::1]:80"} {
+		_, err := parseAddr(addr)
+		assert.Error(t, err, addr)
+	}
+}
+
+func TestOnlyTheEndOfALogIsKept(t *testing.T) {
+	var log tail
+	for range 10_000 {
+		fmt.Fprintln(&log, "something long enough happened")
+	}
+	fmt.Fprint(&log, "the end")
+	assert.Len(t, log.String(), tailSize)
+	assert.True(t, strings.HasSuffix(log.String(), "the end"))
 }
 
 func TestParseCPUs(t *testing.T) {

@@ -4,7 +4,6 @@ package proc
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"net/netip"
@@ -12,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -26,14 +26,14 @@ type Server struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	stdout *bufio.Reader
-	stderr bytes.Buffer
+	stderr tail
 }
 
 // Start runs a command on some processors, with GOMAXPROCS set to their number, and waits until it prints
 //
 //	listening on HOST:PORT
 //
-// as its first line. env is added to its environment. The calling goroutine must be locked to its thread: the process
+// on a line of its own; lines before it are skipped. env is added to its environment. The calling goroutine must be locked to its thread: the process
 // dies with it.
 func Start(command []string, env []string, cpus CPUs) (*Server, error) {
 	s := &Server{cmd: exec.Command(command[0], command[1:]...)}
@@ -60,16 +60,33 @@ func Start(command []string, env []string, cpus CPUs) (*Server, error) {
 		return nil, err
 	}
 
-	line, err := s.line()
-	if err == nil {
-		s.Addr, err = listeningOn(line)
-	}
-	if err != nil {
+	if err := s.awaitAddr(); err != nil {
 		s.Stop()
-		return nil, fmt.Errorf("the server did not start: %w\n%s", err, s.stderr.String())
+		return nil, fmt.Errorf("the server did not start: %w\n%s", err, s.Stderr())
 	}
 	return s, nil
 }
+
+// awaitAddr reads what the server prints until it says where it listens.
+func (s *Server) awaitAddr() error {
+	last := "nothing"
+	for {
+		line, err := s.line()
+		if addr, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on "); ok {
+			s.Addr, err = parseAddr(addr)
+			return err
+		}
+		if line != "" {
+			last = strconv.Quote(line)
+		}
+		if err != nil {
+			return fmt.Errorf("it did not print \"listening on HOST:PORT\"; the last that it printed is %s: %w", last, err)
+		}
+	}
+}
+
+// Drain reads whatever the server prints from now on, and drops it. It is for servers that are asked nothing.
+func (s *Server) Drain() { go io.Copy(io.Discard, s.stdout) }
 
 // line reads a line of what the server prints. If that takes too long the server is killed.
 func (s *Server) line() (string, error) {
@@ -81,11 +98,7 @@ func (s *Server) line() (string, error) {
 	return line, err
 }
 
-func listeningOn(line string) (netip.AddrPort, error) {
-	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
-	if !ok {
-		return netip.AddrPort{}, fmt.Errorf("its first line is %q, not \"listening on HOST:PORT\"", line)
-	}
+func parseAddr(addr string) (netip.AddrPort, error) {
 	at, err := netip.ParseAddrPort(addr)
 	if err == nil && !at.Addr().Unmap().Is4() {
 		return netip.AddrPort{}, fmt.Errorf("it listens on %s: it must be an IPv4 address", addr)
@@ -117,5 +130,29 @@ func (s *Server) kill() { syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) }
 // PID returns the process's number.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
-// Stderr returns what the server wrote to its standard error, once it has been stopped.
+// Stderr returns the last that the server wrote to its standard error.
 func (s *Server) Stderr() string { return s.stderr.String() }
+
+// A tail keeps the end of what is written to it.
+type tail struct {
+	mu sync.Mutex
+	p  []byte
+}
+
+const tailSize = 16 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.p = append(t.p, p...)
+	if len(t.p) > 2*tailSize {
+		t.p = append(t.p[:0], t.p[len(t.p)-tailSize:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.p[max(0, len(t.p)-tailSize):])
+}

@@ -43,6 +43,9 @@ func (t *Target) StartOn(cpus proc.CPUs, role serve.Role, size int) (*proc.Serve
 		t.command = append([]string{"bench"}, command[1:]...)
 	}
 	t.started = append(t.started, s)
+	if !t.Own() {
+		s.Drain()
+	}
 	return s, nil
 }
 
