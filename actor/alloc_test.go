@@ -164,6 +164,31 @@ func BenchmarkPostWrite(b *testing.B) {
 	}
 }
 
+// BenchmarkFanout is a Write to each of 100 connections from an actor elsewhere, and the turns in which they are written.
+// It counts messages.
+func BenchmarkFanout(b *testing.B) {
+	const audience = 100
+	sup := newRigSupervisor(b)
+	var rigs []*rig
+	for range audience {
+		r := newRigOf(b, sup, new(echoer), conn.Config{})
+		r.driver = conn.Driver{}
+		r.init(new(source))
+		rigs = append(rigs, r.connect())
+	}
+	write := &Write{Data: make([]byte, 64)}
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		System.Root.Send(rigs[n%audience].self(), write)
+		if n++; n%audience == 0 {
+			for _, r := range rigs {
+				r.Turn()
+			}
+		}
+	}
+}
+
 // BenchmarkTurnEmpty is what a turn costs in which nothing happens.
 func BenchmarkTurnEmpty(b *testing.B) {
 	r, _ := newPlainRig(b, new(plain))

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/galago-go/galago/conn"
+	"github.com/galago-go/galago/conn/frame"
 	"github.com/galago-go/galago/interceptor"
 )
 
@@ -108,6 +109,48 @@ func BenchmarkEchoTurn(b *testing.B) {
 	}
 	if h.received != b.N || h.sent < b.N-1 {
 		b.Fatalf("of %d echoes, %d were received and %d sent", b.N, h.received, h.sent)
+	}
+}
+
+// A bareFramer answers each frame with one Send, of its prefix and itself, and has no OnSent to speak of.
+type bareFramer struct {
+	conn.Defaults
+	head     []byte
+	received int
+}
+
+func (h *bareFramer) OnReceived(c *conn.Conn, body []byte) error {
+	h.received++
+	h.head = frame.AppendPrefix(h.head[:0], 4, len(body))
+	_, err := c.Send(h.head, body)
+	return err
+}
+
+const piped = 64 // frames in a turn
+
+// newPiped connects a bareFramer to a peer that has as many frames of 64 bytes on the way.
+func newPiped() (*bareFramer, *bareConn) {
+	var arrived []byte
+	for range piped {
+		arrived = append(frame.AppendPrefix(arrived, 4, 60), make([]byte, 60)...)
+	}
+	h := new(bareFramer)
+	c := openBare(h, &conn.Config{Split: frame.Prefixed(4, 64)}, new(conn.Memory), arrived)
+	c.d.Hear(false)
+	return h, c
+}
+
+// BenchmarkPipelinedTurn is a turn that reads 64 frames of 64 bytes, answers each with one Send, and writes once.
+func BenchmarkPipelinedTurn(b *testing.B) {
+	b.ReportAllocs()
+	h, c := newPiped()
+	b.SetBytes(int64(len(c.b.arrived)))
+	for b.Loop() {
+		c.echoTurn()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*piped), "ns/frame")
+	if h.received != b.N*piped || c.b.written != b.N*len(c.b.arrived) {
+		b.Fatalf("in %d turns %d frames were received and %d bytes written", b.N, h.received, c.b.written)
 	}
 }
 

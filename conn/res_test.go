@@ -106,6 +106,16 @@ func TestRES4_TurnsAllocateNothing(t *testing.T) {
 
 func passLayer() interceptor.Interceptor { return interceptor.Pass{} }
 
+func TestRES4_AnAnswerToEachOfManyFramesAllocatesNothing(t *testing.T) {
+	h, c := newPiped()
+	c.echoTurn()
+	h.received, c.b.written = 0, 0
+	noAllocs(t, func() { c.echoTurn() })
+	require.Equal(t, runs*piped, h.received)
+	require.Equal(t, runs*len(c.b.arrived), c.b.written)
+	assert.Zero(t, c.m.InUse())
+}
+
 func TestRES4_APartOfAFrameAllocatesNothing(t *testing.T) {
 	h := new(bareEcho)
 	c := openBare(h, &conn.Config{Split: frame.Fixed(128)}, new(conn.Memory), make([]byte, 64))
