@@ -249,6 +249,34 @@ func TestAnInterruptEndsARun(t *testing.T) {
 	assert.Contains(t, errs.String(), context.Canceled.Error())
 }
 
+// Servers and loads of every workload speak TLS, as far as they can.
+func TestTLS(t *testing.T) {
+	for _, args := range []string{"echo -size 70000", "pipeline", "bulk -direction in", "bulk -direction out", "fanout -conns 5",
+		"idle -conns 20", "accept -conns 3", "latency -rate 500 -conns 2", "mixed -idle 5"} {
+		file := filepath.Join(t.TempDir(), "result.json")
+		var out, errs bytes.Buffer
+		args := append(strings.Fields(args), "-tls", "-rivals", "net", "-rounds", "1", "-json", file)
+		if args[0] != "idle" {
+			args = append(args, "-duration", "100ms")
+		}
+		require.Equal(t, 0, call(t, args, &out, &errs), "%v: %s", args, errs.String())
+		f, err := result.Load(file)
+		require.NoError(t, err)
+		assert.Contains(t, f.Runs[0].Server("net").Command, "-tls")
+		assert.Contains(t, f.Runs[0].Case, "TLS")
+	}
+	kind, _ := serve.Find("galago")
+	var out, errs bytes.Buffer
+	code := call(t, []string{"echo", "-tls", "-conns", "1", "-rounds", "1", "-duration", "100ms"}, &out, &errs)
+	if !kind.TLS {
+		assert.Equal(t, 2, code)
+		assert.Contains(t, errs.String(), "-tls: galago has no TLS yet")
+		return
+	}
+	assert.Equal(t, 0, code, errs.String())
+	assert.NotEmpty(t, rowOf(out.String(), "galago"))
+}
+
 func TestBadSettingsAreNamed(t *testing.T) {
 	for _, test := range []struct {
 		args string
@@ -272,7 +300,7 @@ func TestBadSettingsAreNamed(t *testing.T) {
 		{"echo -rival =x", []string{`"=x"`, "NAME=COMMAND"}},
 		{"echo -server-cpus 0-", []string{"-server-cpus", `"0-"`, "0,2-3"}},
 		{"echo -load-cpus 4000", []string{"-load-cpus", "4000", "may use"}},
-		{"echo -tls", []string{"-tls", "no TLS yet"}},
+		{"echo -tls -rivals net,raw", []string{"-tls", "raw has no TLS yet", "-rivals net"}},
 		{"pipeline -size 4", []string{"-size is 4", "5 to 1048576"}},
 		{"pipeline -depth 0", []string{"-depth is 0", "1 to 1024"}},
 		{"bulk -size 65537", []string{"-size is 65537", "65536"}},

@@ -40,6 +40,12 @@ func (s *session) compare(ctx context.Context, set *settings, spec rounds.Spec) 
 	cfg := set.config()
 	cfg.Progress = s.progress(spec.Name)
 	spec.Command = set.args
+	if set.tls {
+		spec.Case += ", TLS"
+		spec.Title += "; with TLS"
+		spec.Notes = append(spec.Notes, "TLS: the servers speak it through crypto/tls, net by its Conn, with a certificate on P-256 "+
+			"of their own; the clients do not check it, and begin every connection with a full handshake")
+	}
 	run, err := rounds.Run(ctx, cfg, spec)
 	if err != nil {
 		return fmt.Errorf("%s: %w", spec.Name, err)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,12 +46,12 @@ func (set *settings) flags(w *workload) []cli.Flag {
 		number(&set.depth, "depth", d.depth, "`number` of "+cmp.Or(w.depthIs, "messages in flight on each connection")),
 		number(&set.rounds, "rounds", d.rounds, "`number` of rounds; each measures every rival once"),
 		&cli.DurationFlag{Name: "duration", Destination: &set.duration, Value: d.duration, Usage: "`time` of one measurement"},
-		text(&set.list, "rivals", strings.Join(serve.Names(w.role), ","), "`names` of servers, with commas between; twice the "+
-			"same shows the noise, NAME@PROGRAM is that of another build of this program"),
+		text(&set.list, "rivals", "", "`names` of servers, with commas between; NAME@PROGRAM is that of another build of this "+
+			"program (default: "+strings.Join(serve.Names(w.role), ",")+")"),
 		&cli.StringSliceFlag{Name: "rival", Destination: &set.more, Usage: "`NAME=COMMAND`: add another server, which takes " +
 			"-addr HOST:PORT and prints \"listening on HOST:PORT\"; may be repeated"},
 		flag(&set.noise, "noise", "measure the last of -rivals twice, to see what the machine alone makes of a difference"),
-		flag(&set.tls, "tls", "TLS on each connection"),
+		flag(&set.tls, "tls", "TLS on each connection; beside package net, with crypto/tls"),
 		text(&set.serverCPUs, "server-cpus", "", "`list` of processors for the server, as in 0,2-3 (default: the first)"),
 		text(&set.loadCPUs, "load-cpus", "", "`list` of processors for the load, with a thread on each (default: the second)"),
 		text(&set.json, "json", "", "write all figures to a `file`"),
@@ -96,13 +97,13 @@ func (set *settings) validate(w *workload) (err error) {
 	check(set.rounds >= 1 && set.rounds <= 1000, "-rounds is %d: it must be 1 to 1000", set.rounds)
 	check(d.duration == 0 || set.duration >= 100*time.Millisecond && set.duration <= time.Minute,
 		"-duration is %v: it must be 100ms to 1m, as less measures chance", set.duration)
-	check(!set.tls || serve.TLS, "-tls: galago has no TLS yet; leave it out")
 	if err := set.processors(); err != nil {
 		errs = append(errs, err)
 	}
-	if set.rivals, err = rounds.Rivals(set.everybody(), set.more, w.role); err != nil {
+	if set.rivals, err = rounds.Rivals(set.everybody(w), set.more, w.role); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, set.checkTLS(w))
 	errs = append(errs, checkHTML(set.html))
 	if w.check != nil {
 		errs = append(errs, w.check(set))
@@ -110,13 +111,36 @@ func (set *settings) validate(w *workload) (err error) {
 	return errors.Join(errs...)
 }
 
-// everybody returns the list of rivals, with the noise control.
-func (set *settings) everybody() string {
+// everybody returns the list of rivals, with the noise control. If nobody gave a list, it is all that play the role, and
+// speak TLS if that is wanted; galago is always among them.
+func (set *settings) everybody(w *workload) string {
+	if set.list == "" {
+		set.list = strings.Join(slices.DeleteFunc(serve.Names(w.role), func(name string) bool {
+			return set.tls && !canTLS(name) && name != "galago"
+		}), ",")
+	}
 	if !set.noise {
 		return set.list
 	}
 	last := set.list[strings.LastIndexByte(set.list, ',')+1:]
 	return set.list + "," + last
+}
+
+// checkTLS refuses rivals of this build that do not speak TLS, if that is wanted.
+func (set *settings) checkTLS(w *workload) error {
+	for _, r := range set.rivals {
+		if set.tls && r.Kind != "" && r.Program == "" && !canTLS(r.Kind) {
+			can := slices.DeleteFunc(serve.Names(w.role), func(name string) bool { return !canTLS(name) })
+			return fmt.Errorf("-tls: %s has no TLS yet: leave -tls out, or name servers that have it: -rivals %s",
+				r.Kind, strings.Join(can, ","))
+		}
+	}
+	return nil
+}
+
+func canTLS(kind string) bool {
+	k, _ := serve.Find(kind)
+	return k.TLS
 }
 
 // processors finds those of server and load. They are the same if there is only one.

@@ -71,6 +71,9 @@ func (r Rival) command(role serve.Role, size int, tls bool) (command, env []stri
 			return nil, nil, err
 		}
 		env = []string{"BENCH_ROLE=" + string(role), "BENCH_SIZE=" + strconv.Itoa(size)}
+		if tls {
+			env = append(env, "BENCH_TLS=1")
+		}
 		return []string{"/bin/sh", "-c", "exec " + r.Shell + " -addr " + addr}, env, nil
 	}
 	program := r.Program

@@ -19,15 +19,15 @@ import (
 var galagoKind = Kind{
 	Name:  "galago",
 	About: "an actor for each connection, on one event loop for each processor",
-	TLS:   TLS,
+	TLS:   galagoTLS,
 	Roles: map[Role]Func{Echo: galagoEcho, Frames: galagoFrames, Sink: galagoSink, Source: galagoSource,
 		Fanout: galagoFanout, Work: galagoWork},
 }
 
-// TLS says whether galago has TLS. While it is false, bench refuses -tls.
-const TLS = false
+// galagoTLS says whether galago has TLS. While it is false, bench refuses -tls.
+const galagoTLS = false
 
-// layers returns the layers of a galago connection: with TLS, those that speak it.
+// layers returns the layers of a galago connection: with a cfg, those that speak TLS.
 func layers(cfg *tls.Config) ([]interceptor.Factory, error) {
 	if cfg == nil {
 		return nil, nil
