@@ -182,6 +182,21 @@ func TestARivalFromAnotherBuild(t *testing.T) {
 	assert.Contains(t, progress.String(), "/nowhere", "that one is asked, and no other")
 }
 
+func TestALoadOnSeveralProcessors(t *testing.T) {
+	available, err := proc.Available()
+	require.NoError(t, err)
+	for _, command := range []string{"echo -duration 100ms", "accept -duration 100ms", "latency -rate 1000 -duration 100ms"} {
+		file := filepath.Join(t.TempDir(), "result.json")
+		var out, errs bytes.Buffer
+		args := append(strings.Fields(command), "-conns", "7", "-rounds", "1", "-rivals", "net", "-load-cpus", available.String(), "-json", file)
+		require.Equal(t, 0, call(t, args, &out, &errs), errs.String())
+		f, err := result.Load(file)
+		require.NoError(t, err)
+		assert.Positive(t, value(t, f.Runs[0], "net", "rate"))
+		assert.Equal(t, []int(available), f.Runs[0].Method.LoadCPUs)
+	}
+}
+
 func TestTheNoiseControlIsTheSameServerAgain(t *testing.T) {
 	run, _ := shortRun(t, serve.Echo, "echo", "-conns", "1", "-duration", "100ms", "-noise")
 	assert.NotNil(t, run.Server("galago#2"))
@@ -303,6 +318,7 @@ func TestBadSettingsAreNamed(t *testing.T) {
 		{"echo -tls -rivals net,raw", []string{"-tls", "raw has no TLS yet", "-rivals net"}},
 		{"pipeline -size 4", []string{"-size is 4", "5 to 1048576"}},
 		{"pipeline -depth 0", []string{"-depth is 0", "1 to 1024"}},
+		{"echo -conns 1 -load-cpus 0-1", []string{"-load-cpus 0-1", "-conns is 1"}},
 		{"bulk -size 65537", []string{"-size is 65537", "65536"}},
 		{"bulk -direction up", []string{`"up"`, "in, out or both"}},
 		{"mixed -idle 20000", []string{"-idle is 20000", "19900"}},
