@@ -22,22 +22,10 @@ func listenTLS(t *testing.T, version uint16) netip.AddrPort {
 	cfg, err := serve.Certificate()
 	require.NoError(t, err)
 	cfg.MinVersion, cfg.MaxVersion = version, version
-	ln, err := tls.Listen("tcp", "127.0.0.1:0", cfg)
-	require.NoError(t, err)
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer nc.Close()
-				io.Copy(nc, nc)
-			}()
-		}
-	}()
-	return ln.Addr().(*net.TCPAddr).AddrPort()
+	return listen(t, func(nc net.Conn) {
+		secure := tls.Server(nc, cfg)
+		io.Copy(secure, secure)
+	})
 }
 
 func TestLoadsOverTLS(t *testing.T) {
