@@ -21,7 +21,7 @@ var scaleWork = &workload{
 	role:     serve.Work,
 	defaults: defaults{conns: 16, rounds: 5, duration: 2 * time.Second},
 	flags: func(set *settings) []cli.Flag {
-		return []cli.Flag{&cli.DurationFlag{Name: "work", Destination: &set.work, Value: 200 * time.Microsecond,
+		return []cli.Flag{&cli.DurationFlag{Name: "work", Destination: &set.work, Value: time.Millisecond,
 			Usage: "`time` that a message is to keep a processor busy"}}
 	},
 	check: func(set *settings) error {
