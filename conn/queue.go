@@ -10,8 +10,8 @@ type block struct {
 	data   [blockSize - 24]byte
 }
 
-// A writeQueue holds the bytes that were accepted and are not written yet, in wire order. Four functions change it:
-// push, wrote, skip, clear.
+// A writeQueue holds the bytes that were accepted and are not written yet, in wire order. Five functions change it:
+// push, pushAll, wrote, skip, clear.
 type writeQueue struct {
 	head, tail *block
 	out        uint64 // bytes written since the connection began: the offset of the first byte in the queue
@@ -20,6 +20,22 @@ type writeQueue struct {
 
 // end is the offset behind the last byte accepted.
 func (q *writeQueue) end() uint64 { return q.out + uint64(q.pending) }
+
+// pushAll copies bufs, of total bytes, to the end of the queue.
+func (q *writeQueue) pushAll(m *Memory, bufs [][]byte, total int) {
+	if b := q.tail; b != nil && len(b.data)-b.hi >= total { // as nearly always, if there is anything in it
+		q.pending += total
+		hi := b.hi
+		for _, p := range bufs {
+			hi += copy(b.data[hi:], p)
+		}
+		b.hi = hi
+		return
+	}
+	for _, p := range bufs {
+		q.push(m, p)
+	}
+}
 
 // push copies p to the end of the queue.
 func (q *writeQueue) push(m *Memory, p []byte) {

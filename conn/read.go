@@ -165,6 +165,11 @@ func (c *Conn) cut() (frame []byte, ok bool) {
 			return nil, false
 		}
 		n, token, err := c.split(p, c.flags.has(flagTopEOF))
+		if err == nil && token != nil && uint(n-1) < uint(len(p)) && len(token) <= c.cfg.maxFrame() {
+			c.take(n) // as nearly always
+			c.idleCuts = 0
+			return token, true
+		}
 		if err == nil {
 			err = c.checkCut(n, len(p), token)
 		}

@@ -30,9 +30,7 @@ func (c *Conn) Send(bufs ...[]byte) (SendToken, error) {
 		c.sendDirect(bufs, total)
 	default:
 		c.accepted++
-		for _, b := range bufs {
-			c.queue.push(c.m, b)
-		}
+		c.queue.pushAll(c.m, bufs, total)
 		c.open()
 	}
 	c.crossing()

@@ -12,6 +12,22 @@ import (
 func Prefixed(width, max int) bufio.SplitFunc {
 	checkWidth("Prefixed", width)
 	checkMax("Prefixed", max)
+	switch width {
+	case 2: // the usual widths do without a loop
+		return func(data []byte, _ bool) (int, []byte, error) {
+			if len(data) < 2 {
+				return 0, nil, nil
+			}
+			return body(data, 2, uint64(binary.BigEndian.Uint16(data)), max)
+		}
+	case 4:
+		return func(data []byte, _ bool) (int, []byte, error) {
+			if len(data) < 4 {
+				return 0, nil, nil
+			}
+			return body(data, 4, uint64(binary.BigEndian.Uint32(data)), max)
+		}
+	}
 	return func(data []byte, _ bool) (int, []byte, error) {
 		if len(data) < width {
 			return 0, nil, nil
