@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -163,6 +164,47 @@ func TestHoldsOfLayers(t *testing.T) {
 		s.inLayer(0, hold)
 		s.FeedEOF()
 		s.want("nothing is unread", "OnConnected", "OnEOF", "OnClosed")
+	})
+	t.Run("the peer's end waits for a layer that holds and is not ready", func(t *testing.T) {
+		s := newScene(t)
+		s.open(conn.Config{Layers: []interceptor.Factory{s.layer("a", func(a *sceneLayer) {
+			a.open = func(l interceptor.Link) error { return nil }
+			a.up = func(l interceptor.Link, p []byte) error { l.Hold(); return l.Up(p) } // a worker looks at it
+		})}})
+		s.Feed("hello")
+		s.FeedEOF()
+		s.want("a worker may still find that all is well")
+		s.inLayer(0, func(l interceptor.Link) error { l.Ready(); return nil })
+		s.want("ready, and held", "OnConnected")
+		s.inLayer(0, release)
+		s.want("and now the end", `OnReceived "hello"`, "OnEOF", "OnClosed")
+	})
+	t.Run("a layer that lets go and is not ready gets the peer's end", func(t *testing.T) {
+		s := newScene(t)
+		s.open(conn.Config{Layers: []interceptor.Factory{s.layer("a", func(a *sceneLayer) {
+			a.open = func(l interceptor.Link) error { l.Hold(); return nil }
+		})}})
+		s.FeedEOF()
+		s.want("held")
+		s.inLayer(0, release)
+		s.want("released", "OnConnectFailed conn: connect 198.51.100.7:49152: handshake: ...")
+	})
+	t.Run("nor does it wait for ever", func(t *testing.T) {
+		s := newScene(t)
+		s.open(conn.Config{Layers: []interceptor.Factory{s.layer("a", func(a *sceneLayer) {
+			a.open = func(l interceptor.Link) error { l.Hold(); return nil }
+		})}, StartTimeout: time.Second})
+		s.FeedEOF()
+		s.Advance(time.Second)
+		s.want("StartTimeout", "OnConnectFailed conn: connect 198.51.100.7:49152: timeout: ...")
+	})
+	t.Run("a reset does not wait for a layer that holds and is not ready", func(t *testing.T) {
+		s := newScene(t)
+		s.open(conn.Config{Layers: []interceptor.Factory{s.layer("a", func(a *sceneLayer) {
+			a.open = func(l interceptor.Link) error { l.Hold(); return nil }
+		})}})
+		s.Reset()
+		s.want("reset", "OnConnectFailed conn: connect 198.51.100.7:49152: handshake: ...")
 	})
 	t.Run("held in Open", func(t *testing.T) {
 		s := newScene(t)

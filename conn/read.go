@@ -413,6 +413,12 @@ func (c *Conn) watch() {
 	}
 }
 
+// endWaits reports whether the peer's end is not told yet: a layer that is not ready holds reading, so it may be at work
+// on what would make it ready. Reading finds the end when it lets go.
+func (c *Conn) endWaits() bool {
+	return c.holds&holdLayer != 0 && (c.state == StateStarting || c.state == StateUpgrading) && !c.flags.has(flagReady)
+}
+
 // look asks what reading would meet, unless reading finds out by itself.
 func (c *Conn) look() {
 	if c.state == StateConnecting || c.state == StateClosed {
@@ -426,7 +432,7 @@ func (c *Conn) look() {
 		}
 	}
 	switch n, err := c.b.Unread(); {
-	case err == io.EOF && held && n <= 0 && !ended:
+	case err == io.EOF && held && n <= 0 && !ended && !c.endWaits():
 		c.peerEnd()
 	case err != nil && err != io.EOF && err != ErrWouldBlock:
 		c.fail(CauseRead, err)

@@ -308,6 +308,11 @@ func (w *world) layerHolds() bool {
 	return slices.ContainsFunc(w.layers, func(t *testLayer) bool { return t.holding })
 }
 
+// endWaits reports whether a layer is at work on what may make the connection ready: the peer's end waits for it.
+func (w *world) endWaits() bool {
+	return (w.upgrading || !w.connected) && w.layerHolds() && len(w.layers) > 0 && !w.layers[len(w.layers)-1].ready
+}
+
 func (w *world) readWaits() bool {
 	on := w.cfg.ReadWaits == conn.On || w.cfg.ReadWaits == conn.Auto && !w.dialed
 	return on && w.unwriteable && w.c.State() == conn.StateConnected && !w.writeEnded

@@ -113,7 +113,7 @@ func (s *socket) Unread() (int, error) {
 		w.fatal(conn.CauseRead, 0, s.dead)
 		return n, s.dead
 	case atEnd:
-		if w.held() {
+		if w.held() && !w.endWaits() {
 			s.atEnd()
 		}
 		return n, io.EOF

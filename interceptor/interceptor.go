@@ -44,7 +44,9 @@ type Link interface {
 	// Post runs f in a later turn, after what was raised before; its error ends the connection. f never runs once the
 	// connection has ended.
 	Post(f func() error)
-	// Hold holds reading back until Release. There is one hold per layer, and no counting.
+	// Hold holds reading back until Release. There is one hold per layer, and no counting. Until the layer is ready it
+	// holds the peer's end back, too: what the layer works on may be all that it needed. Later the end is told as soon
+	// as nothing is unread.
 	Hold()
 	// Release lets reading go on, unless another holds it.
 	Release()
