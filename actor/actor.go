@@ -70,6 +70,7 @@ import (
 	proto "github.com/asynkron/protoactor-go/actor"
 
 	"github.com/galago-go/galago/conn"
+	"github.com/galago-go/galago/interceptor"
 )
 
 // An Actor owns one connection. Embed [Base] to make one.
@@ -129,10 +130,13 @@ func (e *PanicError) Unwrap() error {
 var errGoexit = errors.New("runtime.Goexit was called, perhaps by t.FailNow")
 
 // caught makes a PanicError of what recover returned. It is called by the deferred function that recovered, so that
-// the stack still shows who panicked.
+// the stack still shows who panicked; if that was on another goroutine, a layer has brought its stack along.
 func caught(recovered any) *PanicError {
-	if recovered == nil {
+	switch p := recovered.(type) {
+	case nil:
 		recovered = errGoexit
+	case *interceptor.Panic:
+		return &PanicError{Value: p.Value, Stack: p.Stack}
 	}
 	return &PanicError{Value: recovered, Stack: debug.Stack()}
 }

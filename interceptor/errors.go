@@ -28,3 +28,13 @@ type EarlyError struct {
 func (e *EarlyError) Error() string {
 	return fmt.Sprintf("interceptor: %s passed up more than %d bytes before the layer above was open", e.Layer, e.Max)
 }
+
+// A Panic is what a layer panics with, in its turn, for a panic that it recovered on another goroutine: a worker, say,
+// whose failure is the connection's. Whoever recovers it reports Value and Stack, not those of the turn.
+type Panic struct {
+	Value any
+	Stack []byte // of the goroutine that panicked, as runtime/debug.Stack formats it
+}
+
+// Error tells both.
+func (p *Panic) Error() string { return fmt.Sprintf("%v\n\n%s", p.Value, p.Stack) }
