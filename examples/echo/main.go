@@ -6,6 +6,8 @@ package main
 
 import (
 	"context"
+	stdtls "crypto/tls"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -16,6 +18,9 @@ import (
 
 	"github.com/galago-go/galago/actor"
 	"github.com/galago-go/galago/conn"
+	"github.com/galago-go/galago/examples/internal/selfsigned"
+	"github.com/galago-go/galago/interceptor"
+	"github.com/galago-go/galago/tls"
 )
 
 // shutdownTimeout bounds the orderly end. It is longer than the default conn.Config.CloseTimeout, so that a silent
@@ -42,6 +47,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&cfg.loops, "loops", 0, "`number` of event loops; 0 means one for each CPU")
 	flags.BoolVar(&cfg.blocking, "blocking", false, "give each connection turns on a goroutine of its own, that may block")
 	flags.BoolVar(&cfg.portable, "portable", false, "use package net, not the system's poller, as other systems than Linux do")
+	flags.BoolVar(&cfg.tls, "tls", false, "speak TLS; without -cert and -key, with a certificate made at start")
+	flags.StringVar(&cfg.cert, "cert", "", "`file` with the certificate and those that it rests on, in PEM")
+	flags.StringVar(&cfg.key, "key", "", "`file` with the key of the certificate, in PEM")
 	if err := flags.Parse(args); err == flag.ErrHelp {
 		return 0
 	} else if err != nil {
@@ -62,6 +70,30 @@ func run(args []string, stdout, stderr io.Writer) int {
 type config struct {
 	loops              int
 	blocking, portable bool
+	tls                bool
+	cert, key          string
+}
+
+// layers are what the connections have between them and the socket.
+func (c *config) layers() ([]interceptor.Factory, error) {
+	switch {
+	case !c.tls && c.cert == "" && c.key == "":
+		return nil, nil
+	case (c.cert == "") != (c.key == ""):
+		return nil, errors.New("-cert and -key go together")
+	}
+	if c.cert == "" {
+		made, err := selfsigned.New()
+		if err != nil {
+			return nil, err
+		}
+		return []interceptor.Factory{tls.Server(&tls.Config{Certificates: []tls.Certificate{made}})}, nil
+	}
+	read, err := stdtls.LoadX509KeyPair(c.cert, c.key)
+	if err != nil {
+		return nil, err
+	}
+	return []interceptor.Factory{tls.Server(&tls.Config{Certificates: []tls.Certificate{read}})}, nil
 }
 
 // serve runs the server until SIGINT or SIGTERM.
@@ -70,11 +102,18 @@ func serve(addr string, cfg config, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
+	layers, err := cfg.layers()
+	if err != nil {
+		return err
+	}
 	network, err := actor.New(nil, actor.Config{Loops: cfg.loops, Portable: cfg.portable})
 	if err != nil {
 		return fmt.Errorf("cannot start with -loops %d: %w", cfg.loops, err)
 	}
-	ln, err := network.Listen(ctx, addr, func() actor.Actor { return new(echo) }, actor.ListenConfig{Blocking: cfg.blocking})
+	ln, err := network.Listen(ctx, addr, func() actor.Actor { return new(echo) }, actor.ListenConfig{
+		Conn:     conn.Config{Layers: layers},
+		Blocking: cfg.blocking,
+	})
 	if err != nil {
 		return fmt.Errorf("wrong -addr: %w", err) // which names it, and what would do
 	}
