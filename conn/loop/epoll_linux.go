@@ -9,7 +9,7 @@ import (
 	"github.com/galago-go/galago/conn"
 )
 
-// poller is an epoll instance and an eventfd that wakes it. It decides nothing.
+// poller is an epoll instance, and what wakes its loop: the runtime, or an eventfd. It decides nothing.
 //
 // All descriptors are registered edge-triggered, once. A connection that does not read, or has nothing to write, thus
 // costs no event and no change of registration, and a hangup, which cannot be masked, is told once and not for ever.
@@ -93,7 +93,13 @@ func (p *poller) poll() {
 }
 
 // wake ends the park of the loop, now or next time.
+//
+// A deadline that has passed makes the runtime run the loop's goroutine next. An event of the eventfd would first have to
+// be found, and schedulers that have enough to do look for events every 10 ms only.
 func (p *poller) wake() {
+	if !p.blocks.Load() && p.sys.hurry(p.file) == nil {
+		return
+	}
 	for p.sys.wake(p.evt) == unix.EINTR {
 	}
 }

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"io"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -98,12 +99,12 @@ func TestFLT4_InterruptedCallsAreRepeated(t *testing.T) {
 			_, err := e.Unread()
 			assert.NoError(t, err)
 		})
-		for end := time.Now().Add(patience); wakes.Load() == 0 && time.Now().Before(end); {
-			do(t, l, func() {}) // until one finds the loop asleep
-		}
-		seen := []*atomic.Int64{&recvs, &sends, &msgs, &wakes}
+		seen := []*atomic.Int64{&recvs, &sends, &msgs}
 		if cfg.noParks {
-			seen = append(seen, &waits)
+			for end := time.Now().Add(patience); wakes.Load() == 0 && time.Now().Before(end); {
+				do(t, l, func() {}) // until one finds the loop asleep
+			}
+			seen = append(seen, &waits, &wakes)
 		} else {
 			seen = append(seen, &polls)
 		}
@@ -438,18 +439,52 @@ func TestMSG9_SocketsAreNotPolledWhileThoseOfTheLastPollWait(t *testing.T) {
 	assert.GreaterOrEqual(t, polled, 9, "nobody waits for so long")
 }
 
-// The count of wakes is that of system calls.
+// The count of wakes is that of deadlines, or of system calls where the loop waits in one.
 func TestMSG11_WakesAreWhatTheyAreCountedAs(t *testing.T) {
-	var wakes atomic.Int64
+	for _, noParks := range []bool{false, true} {
+		var wakes, hurries atomic.Int64
+		sys := broken()
+		sys.wake = func(fd int) error { wakes.Add(1); return wake(fd) }
+		sys.hurry = func(f *os.File) error { hurries.Add(1); return hurry(f) }
+		l := newLoop(t, Config{sys: sys, noParks: noParks})
+		for range 100 {
+			do(t, l, func() {})
+		}
+		used, unused := &hurries, &wakes
+		if noParks {
+			used, unused = unused, used
+		}
+		assert.EqualValues(t, used.Load(), l.Stats().Wakes)
+		assert.NotZero(t, used.Load())
+		assert.Zero(t, unused.Load())
+		assert.LessOrEqual(t, l.Stats().Wakes, l.Stats().Parks)
+	}
+}
+
+// If the runtime does not take the deadline, the eventfd wakes.
+func TestMSG11_ADeadlineThatIsRefused(t *testing.T) {
 	sys := broken()
-	sys.wake = func(fd int) error { wakes.Add(1); return wake(fd) }
+	sys.hurry = func(*os.File) error { return os.ErrNoDeadline }
 	l := newLoop(t, Config{sys: sys})
 	for range 100 {
 		do(t, l, func() {})
 	}
-	assert.EqualValues(t, wakes.Load(), l.Stats().Wakes)
-	assert.NotZero(t, wakes.Load())
-	assert.LessOrEqual(t, l.Stats().Wakes, l.Stats().Parks)
+	assert.NotZero(t, l.Stats().Wakes)
+}
+
+// A deadline of the loop's own is met though wakes move it.
+func TestTMR13_WakesDoNotDisturbADeadline(t *testing.T) {
+	l := newLoop(t, Config{})
+	e, _ := pair(t, l, ListenConfig{})
+	start := time.Now()
+	e.on(t, func() { e.turn = nil; e.SetDeadline(start.Add(50 * time.Millisecond)) })
+	for range 20 {
+		parked(t, l)
+		do(t, l, func() {})
+	}
+	due := await(t, e.due, "the deadline")
+	assert.GreaterOrEqual(t, due.Sub(start), 50*time.Millisecond)
+	assert.Less(t, due.Sub(start), tooLate)
 }
 
 // A registration outlives its descriptor where somebody holds a duplicate, so it is taken back first.

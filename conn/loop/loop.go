@@ -74,7 +74,7 @@ type Loop struct {
 // Stats counts what a [Loop] did.
 type Stats struct {
 	Parks uint64 // times it went to sleep
-	Wakes uint64 // times a goroutine had to wake it with a system call: never more than Parks
+	Wakes uint64 // times a goroutine had to wake it: never more than Parks
 }
 
 const (

@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,10 +19,14 @@ type parking struct {
 	raw   syscall.RawConn
 	probe func(uintptr) bool // p.look, bound once: a method value allocates
 	armed int64              // the deadline that the file has, in nanoseconds since the loop's base, or never
+
+	// It changes while the loop is awake. Whoever saw it asleep sees what held then.
+	blocks atomic.Bool // the loop waits in epoll_wait
 }
 
 func (p *poller) openParking(l *Loop) (err error) {
 	p.loop, p.armed, p.probe = l, never, p.look
+	p.blocks.Store(true)
 	// Without O_NONBLOCK, os.NewFile does not offer the descriptor to the runtime.
 	if err = unix.SetNonblock(p.ep, true); err != nil {
 		return os.NewSyscallError("fcntl", err)
@@ -31,12 +36,13 @@ func (p *poller) openParking(l *Loop) (err error) {
 		return nil // refused
 	}
 	p.raw, err = p.file.SyscallConn()
+	p.blocks.Store(err != nil)
 	return err
 }
 
 // park polls, and waits for an event, a wake or the time next if there is nothing.
 func (p *poller) park(next int64) {
-	if p.raw == nil {
+	if p.blocks.Load() {
 		p.block(next)
 		return
 	}
@@ -56,9 +62,9 @@ func (p *poller) park(next int64) {
 		return
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		p.armed = 0 // past: while it stands, Read fails before it probes
+		p.armed = 0 // past, on time or to wake the loop: while it stands, Read fails before it probes
 	} else {
-		p.raw = nil
+		p.blocks.Store(true)
 	}
 	p.poll()
 }

@@ -2,7 +2,9 @@ package loop
 
 import (
 	"encoding/binary"
+	"os"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +21,7 @@ type system struct {
 	sendmsg func(fd int, m *unix.Msghdr, size int) (int, syscall.Errno)
 	accept  func(fd int) (int, unix.Sockaddr, error)
 	wake    func(fd int) error
+	hurry   func(f *os.File) error // which is no system call
 	socket  func(family, kind, protocol int) (int, error)
 	connect func(fd int, to unix.Sockaddr) error
 	sockErr func(fd int) (int, error) // SO_ERROR
@@ -34,6 +37,7 @@ var realSystem = system{
 	sendmsg: sendmsg,
 	accept:  accept,
 	wake:    wake,
+	hurry:   hurry,
 	socket:  unix.Socket,
 	connect: unix.Connect,
 	sockErr: sockErr,
@@ -111,5 +115,10 @@ func wake(fd int) error {
 	_, err := unix.Write(fd, one)
 	return err
 }
+
+// hurry ends a wait for f to become readable.
+func hurry(f *os.File) error { return f.SetReadDeadline(longAgo) }
+
+var longAgo = time.Unix(1, 0)
 
 var one = binary.NativeEndian.AppendUint64(nil, 1)
