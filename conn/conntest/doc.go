@@ -3,7 +3,8 @@
 // A [Rig] is a connection on a scripted socket. Your [conn.Handler] runs on it as it runs in production: in turns, with
 // the same rules about order, flow and closing. The test plays the peer ([Rig.Feed], [Rig.FeedEOF], [Rig.Reset]), the
 // system ([Rig.Allow], [Rig.FailWrite]), the clock ([Rig.Advance]) and the owner ([Rig.Do]), and looks at what was
-// written ([Rig.Wire]). Nothing runs in the background: when a verb returns, everything it led to has happened.
+// written ([Rig.Wire]). Nothing runs in the background: when a verb returns, everything it led to has happened. Layers
+// that have goroutines of their own are the exception; [Rig.Await] is for them.
 //
 //	r := conntest.New(&echo{}, conn.Config{})
 //	r.Feed("hello")

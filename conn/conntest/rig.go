@@ -80,7 +80,7 @@ func New(h conn.Handler, cfg conn.Config, opts ...Option) *Rig {
 		panic("conntest: " + err.Error())
 	}
 	r := &Rig{cfg: cfg, h: h, now: start}
-	r.b = socket{r: r, room: everything, readable: true, writable: true}
+	r.b = socket{r: r, room: everything, readable: true, writable: true, bell: make(chan struct{}, 1)}
 	for _, o := range opts {
 		o(r)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -412,4 +413,49 @@ func TestViolationsFailTheTest(t *testing.T) {
 		"conntest: Arm outside a turn (in the input of turn 2)",
 		`conntest: OnConnected: it comes a second time. The last calls: ["OnConnected" "OnConnected"]`,
 	}, tb.errors)
+}
+
+// A worker is a layer that is ready when a goroutine says so.
+type worker struct {
+	interceptor.Pass
+	work chan struct{}
+}
+
+func (w *worker) Open(l interceptor.Link) error {
+	go func() {
+		<-w.work
+		l.Post(func() error { l.Ready(); return nil })
+	}()
+	return nil
+}
+
+func TestAwaitTakesTheTurnsThatGoroutinesAskFor(t *testing.T) {
+	for _, opts := range [][]Option{nil, {Manual()}} {
+		w := &worker{work: make(chan struct{})}
+		r, rec := newRig(t, conn.Config{Layers: []interceptor.Factory{func() interceptor.Interceptor { return w }}}, opts...)
+		var calls []string
+		connected := func() bool { calls = append(calls, rec.Calls()...); return len(calls) > 0 }
+		assert.False(t, r.Await(time.Millisecond, connected), "it is not done in time")
+		close(w.work)
+		assert.True(t, r.Await(time.Minute, connected))
+		assert.Equal(t, []string{"OnConnected"}, calls)
+	}
+}
+
+func TestRingHasAwaitAskAgain(t *testing.T) {
+	r, _ := newRig(t, conn.Config{})
+	var rung atomic.Bool
+	go func() { rung.Store(true); r.Ring() }()
+	assert.True(t, r.Await(time.Minute, rung.Load))
+}
+
+func TestAwaitTakesTurnsForWhatDoneDoes(t *testing.T) {
+	r, rec := newRig(t, conn.Config{}, Manual())
+	asked := 0
+	assert.True(t, r.Await(time.Minute, func() bool {
+		if asked++; asked == 1 {
+			r.Feed("data")
+		}
+		return rec.Received() == "data"
+	}))
 }

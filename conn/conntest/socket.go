@@ -39,6 +39,7 @@ type socket struct {
 
 	mu     sync.Mutex
 	posted []func()
+	bell   chan struct{} // holds one if something was posted, or somebody rang, since Await last looked
 }
 
 var _ conn.Backend = (*socket)(nil)
@@ -254,8 +255,9 @@ func (s *socket) Info() interceptor.Info { return s.r.info }
 
 func (s *socket) Post(f func()) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.posted = append(s.posted, f)
+	s.mu.Unlock()
+	s.ring()
 }
 
 func (s *socket) anyPosted() bool {
