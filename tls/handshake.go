@@ -3,6 +3,7 @@ package tls
 import (
 	"context"
 	"errors"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -168,6 +169,7 @@ func (h *handshake) run() {
 
 func (h *handshake) compute() error {
 	h.pool.acquire(h, false)
+	runtime.Gosched()
 	if err := h.given(); err != nil {
 		return err
 	}
@@ -217,6 +219,7 @@ func (h *handshake) wait() {
 		h.gate.works(h)
 	}
 	h.pool.acquire(h, true)
+	runtime.Gosched()
 	h.mu.Lock()
 }
 

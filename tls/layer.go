@@ -118,6 +118,9 @@ func (l *Layer) fill(w *work) (n int, err error) {
 		if err != nil {
 			return n, err
 		}
+		if len(w.in) == 0 {
+			return n, errWouldBlock // crypto/tls has no record ahead of the one that it gave
+		}
 	}
 	return n, nil
 }
