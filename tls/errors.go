@@ -72,16 +72,21 @@ const (
 var authAlerts = []AlertError{badCertificate, 43, 44, certificateExpired, 46, unknownCA, 49, certificateRequired}
 
 // handshakeError says why a handshake ended with err.
-func handshakeError(err error, sent sentAlert) error {
-	alert, remote := alertOf(err)
-	auth := isAuth(err)
-	if alert == 0 && !remote {
-		alert = sent.plain
-		if alert == 0 && sent.sealed && auth {
-			alert = sealedAlert(err)
+func handshakeError(err error, sent sentAlert, client bool) error {
+	e := &HandshakeError{Auth: isAuth(err), Err: inWords(err)}
+	e.Alert, e.Remote = alertOf(err)
+	if e.Alert == 0 && !e.Remote {
+		e.Alert = sent.plain
+	}
+	if e.Alert == 0 && !e.Remote && sent.sealed {
+		// Only what crypto/tls says itself begins so. Anything else is from a callback that verifies.
+		e.Auth = e.Auth || !strings.HasPrefix(err.Error(), "tls: ")
+		if e.Auth {
+			e.Alert = sealedAlert(err, client)
 		}
 	}
-	return &HandshakeError{Auth: auth || slices.Contains(authAlerts, alert), Alert: alert, Remote: remote, Err: inWords(err)}
+	e.Auth = e.Auth || slices.Contains(authAlerts, e.Alert)
+	return e
 }
 
 func recordError(err error) error {
@@ -105,18 +110,22 @@ func alertOf(err error) (a AlertError, remote bool) {
 	return 0, remote
 }
 
+const noCertificate = "didn't provide a certificate" // what crypto/tls says of such a client
+
 // isAuth reports whether err is about who the peer is.
 func isAuth(err error) bool {
 	var verification *tls.CertificateVerificationError
-	return errors.As(err, &verification) || strings.Contains(err.Error(), "didn't provide a certificate")
+	return errors.As(err, &verification) || strings.Contains(err.Error(), noCertificate)
 }
 
-// sealedAlert is the alert that crypto/tls sends for err, where it cannot be seen.
-func sealedAlert(err error) AlertError {
+// sealedAlert is the alert that crypto/tls sends if it does not like the peer's certificate.
+func sealedAlert(err error, client bool) AlertError {
 	var unknown x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
 	switch {
-	case strings.Contains(err.Error(), "didn't provide a certificate"):
+	case client:
+		return badCertificate
+	case strings.Contains(err.Error(), noCertificate):
 		return certificateRequired
 	case errors.As(err, &unknown):
 		return unknownCA

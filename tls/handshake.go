@@ -3,7 +3,6 @@ package tls
 import (
 	"context"
 	"errors"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -135,7 +134,7 @@ func (h *handshake) finish() error {
 		panic(h.panicked)
 	case h.err != nil:
 		l.fail()
-		return handshakeError(h.err, h.sent)
+		return handshakeError(h.err, h.sent, h.gate == nil)
 	}
 	return l.established(h.link, h.in[h.off:])
 }
@@ -169,7 +168,6 @@ func (h *handshake) run() {
 
 func (h *handshake) compute() error {
 	h.pool.acquire(h, false)
-	runtime.Gosched()
 	if err := h.given(); err != nil {
 		return err
 	}
@@ -219,7 +217,6 @@ func (h *handshake) wait() {
 		h.gate.works(h)
 	}
 	h.pool.acquire(h, true)
-	runtime.Gosched()
 	h.mu.Lock()
 }
 

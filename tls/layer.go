@@ -38,6 +38,10 @@ func (l *Layer) State() tls.ConnectionState {
 
 // Open begins the handshake. A server waits for its client.
 func (l *Layer) Open(k interceptor.Link) error {
+	if l.options.wrong != nil {
+		l.fail()
+		return &HandshakeError{Err: l.options.wrong}
+	}
 	info := k.Info()
 	l.pipe.local, l.pipe.remote = info.Local, info.Remote
 	h := newHandshake(l, k, l.options)
@@ -129,7 +133,7 @@ func (l *Layer) fill(w *work) (n int, err error) {
 func (l *Layer) EOF(interceptor.Link) error {
 	switch l.phase {
 	case shaking:
-		return handshakeError(fmt.Errorf("tls: the peer ended during the handshake: %w", io.ErrUnexpectedEOF), sentAlert{})
+		return &HandshakeError{Err: fmt.Errorf("tls: the peer ended during the handshake: %w", io.ErrUnexpectedEOF)}
 	case open:
 		return fmt.Errorf("tls: the peer ended without close_notify: %w", io.ErrUnexpectedEOF)
 	}

@@ -24,7 +24,7 @@ type Pool struct {
 // NewPool returns a Pool in which n handshakes may compute at the same time; n is at least 1.
 func NewPool(n int) *Pool {
 	if n < 1 {
-		panic(fmt.Sprintf("tls: a Pool of %d: it must be at least 1", n))
+		panic(fmt.Sprintf("tls: NewPool(%d): it must be 1 or more", n))
 	}
 	return &Pool{size: n}
 }
@@ -37,7 +37,12 @@ const stuckAfter = 10 * time.Millisecond
 
 // acquire waits for a place for h, first come, first served; but those that only have to go on come before those that
 // begin, so that what was begun gets done. If h is given up, it may return without a place.
+//
+// Who has a place goes behind all goroutines that are ready to run. Otherwise whoever leaves the pool would be followed at
+// once by the one that it woke, and that by the next; while one waits for a processor after the other, the scheduler
+// hardly looks elsewhere, and event loops would wait for most of the queue.
 func (p *Pool) acquire(h *handshake, again bool) {
+	defer runtime.Gosched()
 	p.mu.Lock()
 	if p.busy < p.size {
 		p.busy++

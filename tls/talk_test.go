@@ -4,6 +4,7 @@ import (
 	stdtls "crypto/tls"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -188,6 +189,12 @@ func (k *talk) partError() (err error) {
 		return over
 	})
 	return err
+}
+
+// withHost is for a connection that was dialed by that name.
+func withHost(host string) conntest.Option {
+	return conntest.WithInfo(interceptor.Info{Host: host, Addr: host + ":443",
+		Remote: netip.MustParseAddrPort("198.51.100.7:443")})
 }
 
 // A cable is the net.Conn of a peer. Unlike a net.Pipe it has room for whatever is written.

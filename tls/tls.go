@@ -2,6 +2,8 @@ package tls
 
 import (
 	"crypto/tls"
+	"errors"
+	"fmt"
 
 	"github.com/galago-go/galago/interceptor"
 )
@@ -22,37 +24,59 @@ type Option func(*options)
 type options struct {
 	pool   *Pool
 	max    int
-	gate   *gate
+	gate   *gate // of a server
 	config func(host string) *Config
+	wrong  error // what makes every handshake fail; nil if nothing does
 }
 
 // WithPool makes the handshakes compute in p, and not in the pool that all others share.
-func WithPool(p *Pool) Option { return func(o *options) { o.pool = p } }
+func WithPool(p *Pool) Option {
+	if p == nil {
+		panic("tls: WithPool(nil): the pool must come from NewPool")
+	}
+	return func(o *options) { o.pool = p }
+}
 
-// MaxHandshakes bounds the handshakes that a Server has in progress; if it is not given, 4,096. See the package's
-// documentation for what happens at the bound. Client has none.
-func MaxHandshakes(n int) Option { return func(o *options) { o.max = n } }
+// MaxHandshakes bounds the handshakes that a Server has in progress, not counting clients that have not sent their
+// first flight; if it is not given, 4,096. At the bound clients wait, until StartTimeout; and a handshake that has waited
+// for its own client for half a second gives way to them, with ErrBusy. n is at least 1. For a Client it means nothing.
+func MaxHandshakes(n int) Option {
+	if n < 1 {
+		panic(fmt.Sprintf("tls: MaxHandshakes(%d): it must be 1 or more", n))
+	}
+	return func(o *options) { o.max = n }
+}
 
 const maxHandshakes = 4096
 
-// Server makes the server side of TLS. cfg must not change afterwards, and have Certificates, GetCertificate or
-// GetConfigForClient.
+// Server makes the server side of TLS. cfg must not change afterwards, and has Certificates, GetCertificate or
+// GetConfigForClient. Its callbacks run on a goroutine of the handshake, and may block; their ClientHelloInfo.Context
+// ends with the connection.
 func Server(cfg *Config, opts ...Option) interceptor.Factory {
-	o := newOptions(opts)
+	o := newOptions("Server", cfg, opts)
 	o.gate = &gate{max: o.max}
 	o.config = func(string) *Config { return cfg }
+	if len(cfg.Certificates) == 0 && cfg.GetCertificate == nil && cfg.GetConfigForClient == nil {
+		o.wrong = errors.New("tls: a server needs a certificate: set Certificates, GetCertificate or GetConfigForClient")
+	}
 	return func() interceptor.Interceptor { return &Layer{options: o} }
 }
 
 // Client makes the client side of TLS. cfg must not change afterwards. If its ServerName is empty, the host as dialed
-// takes its place.
+// takes its place. Renegotiation, which crypto/tls cannot do in turns, must be RenegotiateNever, its default.
 func Client(cfg *Config, opts ...Option) interceptor.Factory {
-	o := newOptions(opts)
+	o := newOptions("Client", cfg, opts)
 	o.config = named(cfg)
+	if cfg.Renegotiation != tls.RenegotiateNever {
+		o.wrong = errors.New("tls: Config.Renegotiation must be RenegotiateNever: a renegotiation would hold its loop up")
+	}
 	return func() interceptor.Interceptor { return &Layer{options: o} }
 }
 
-func newOptions(opts []Option) *options {
+func newOptions(of string, cfg *Config, opts []Option) *options {
+	if cfg == nil {
+		panic("tls: " + of + "(nil): it needs a Config")
+	}
 	o := &options{max: maxHandshakes}
 	for _, f := range opts {
 		f(o)
