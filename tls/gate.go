@@ -21,6 +21,7 @@ type gate struct {
 
 	mu      sync.Mutex // guards what follows
 	inside  int
+	leaving int  // of those inside, were given up to make room
 	outside line // wait to be let in
 	waiting line // are inside and wait for their clients, the longest first
 	watch   *time.Timer
@@ -44,7 +45,7 @@ func (g *gate) admit() {
 		g.inside++
 		go h.run()
 	}
-	if !g.outside.empty() && g.watch == nil {
+	if g.outside.n > g.leaving && g.watch == nil {
 		g.watch = time.AfterFunc(g.untilEviction(), g.evict)
 	}
 }
@@ -61,12 +62,11 @@ func (g *gate) untilEviction() time.Duration {
 func (g *gate) evict() {
 	var gone []*handshake
 	g.mu.Lock()
-	n := 0
-	for p := g.outside.first; p != nil; p = p.next {
-		n++
-	}
-	for ; n > 0 && !g.waiting.empty() && time.Since(g.waiting.first.of.since) >= patience; n-- {
-		gone = append(gone, g.waiting.pop())
+	for g.outside.n > g.leaving && !g.waiting.empty() && time.Since(g.waiting.first.of.since) >= patience {
+		h := g.waiting.pop()
+		h.evicted = true
+		g.leaving++
+		gone = append(gone, h)
 	}
 	g.watch = nil
 	g.admit()
@@ -91,10 +91,13 @@ func (g *gate) works(h *handshake) {
 }
 
 // leave notes that the goroutine of h has ended.
-func (g *gate) leave() {
+func (g *gate) leave(h *handshake) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.inside--
+	if h.evicted {
+		g.leaving--
+	}
 	g.admit()
 }
 

@@ -36,7 +36,9 @@ type handshake struct {
 
 	ctx    context.Context // for callbacks of the configuration
 	cancel context.CancelFunc
-	since  time.Time // it waits for its client; of the gate
+
+	since   time.Time // it waits for its client; of the gate, as what follows
+	evicted bool      // it was given up to make room
 
 	// Of the goroutine, and of the turn once that is gone.
 	holding  bool // a place of the pool
@@ -157,7 +159,7 @@ func (h *handshake) run() {
 		}
 		h.release()
 		if h.gate != nil {
-			h.gate.leave()
+			h.gate.leave(h)
 		}
 		h.cancel()
 		h.link.Post(h.finish)
@@ -171,7 +173,11 @@ func (h *handshake) compute() error {
 	if err := h.given(); err != nil {
 		return err
 	}
-	return h.layer.begin(h).HandshakeContext(h.ctx)
+	err := h.layer.begin(h).HandshakeContext(h.ctx)
+	if lost := h.given(); lost != nil {
+		return lost // err is about the context
+	}
+	return err
 }
 
 // given returns why the handshake was given up, nil if it was not.

@@ -122,7 +122,10 @@ func (p *Pool) look() {
 }
 
 // A line is a queue of handshakes, in their own places.
-type line struct{ first, last *place }
+type line struct {
+	first, last *place
+	n           int
+}
 
 type place struct {
 	prev, next *place
@@ -130,9 +133,10 @@ type place struct {
 	of         *handshake
 }
 
-func (l *line) empty() bool { return l.first == nil }
+func (l *line) empty() bool { return l.n == 0 }
 
 func (l *line) push(p *place) {
+	l.n++
 	p.in, p.prev = l, l.last
 	if l.last == nil {
 		l.first = p
@@ -157,6 +161,7 @@ func (p *place) leave() bool {
 	if l == nil {
 		return false
 	}
+	l.n--
 	if p.prev == nil {
 		l.first = p.next
 	} else {
