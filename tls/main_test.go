@@ -3,6 +3,7 @@ package tls_test
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"testing"
 	"time"
@@ -15,6 +16,9 @@ func TestMain(m *testing.M) {
 	if r, w, err := os.Pipe(); err == nil { // the runtime keeps two descriptors once it has seen one that can wait
 		_, _ = r.Close(), w.Close()
 	}
+	heard := make(chan os.Signal, 1) // and package signal a goroutine, which fuzzing uses
+	signal.Notify(heard, os.Interrupt)
+	signal.Stop(heard)
 	before := census()
 	code := m.Run()
 	if left := before.wait(); code == 0 && left != "" {
