@@ -43,10 +43,14 @@ func newMasked() interceptor.Interceptor { return masked{} }
 
 // pumps sends 10 MiB through an echo server and back, from a dialed connection that sends whenever it may.
 func pumps(t *testing.T, w way, layers ...interceptor.Factory) {
+	pumpsWith(t, w, conn.Config{Layers: layers}, conn.Config{Layers: layers})
+}
+
+func pumpsWith(t *testing.T, w way, server, client conn.Config) {
 	const size, chunk = 10 << 20, 50_000
 	f := w.start(t, actor.Config{})
 	small := loop.Options{ReadBuffer: 16 << 10, WriteBuffer: 16 << 10} // so that each side meets the other's pressure
-	s := f.serve(actor.ListenConfig{Conn: conn.Config{Layers: layers}, Socket: small}, func(p *probe) {
+	s := f.serve(actor.ListenConfig{Conn: server, Socket: small}, func(p *probe) {
 		p.quiet = true
 		echoes(p)
 	})
@@ -70,7 +74,7 @@ func pumps(t *testing.T, w way, layers ...interceptor.Factory) {
 		}
 		return nil
 	}
-	f.call(s.Addr().String(), p, actor.DialConfig{Conn: conn.Config{Layers: layers}, Socket: small})
+	f.call(s.Addr().String(), p, actor.DialConfig{Conn: client, Socket: small})
 	p.closedInOrder(t)
 	assert.Equal(t, size, p.received)
 	assert.Positive(t, p.count("OnThrottled"))
