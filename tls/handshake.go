@@ -107,6 +107,9 @@ func (h *handshake) giveUp(err error) {
 
 // pass is posted when the goroutine waits for bytes: what it wrote goes down, and reading goes on.
 func (h *handshake) pass() error {
+	if h.layer.phase != shaking {
+		return nil
+	}
 	err := h.passDown()
 	h.link.Release()
 	return err
@@ -126,14 +129,20 @@ func (h *handshake) passDown() error {
 // finish is posted when the goroutine ends.
 func (h *handshake) finish() error {
 	l := h.layer
-	if err := h.passDown(); err != nil && h.err == nil {
-		h.err = err
+	var err error
+	if l.phase == shaking {
+		err = h.passDown()
 	}
 	l.pipe.hs = nil
 	switch {
 	case h.panicked != nil:
 		l.fail()
 		panic(h.panicked)
+	case l.phase != shaking: // the turn has given it up, and knows why
+		return nil
+	case err != nil:
+		l.fail()
+		return err
 	case h.err != nil:
 		l.fail()
 		return handshakeError(h.err, h.sent, h.gate == nil)
