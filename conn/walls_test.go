@@ -34,7 +34,7 @@ var walls = map[string]struct{ code, tests []string }{
 	"conn/conntest": {code: []string{module + "conn", module + "conn/frame", module + "interceptor"}},
 	"conn/loop":     {code: []string{module + "conn", module + "interceptor", system}, tests: []string{module + "conn/"}},
 	"actor": {code: []string{module + "conn", module + "conn/loop", module + "interceptor", protoactor},
-		tests: []string{module + "conn/", system}},
+		tests: []string{module + "conn/", module + "tls", system}},
 	"examples": {code: []string{module, protoactor}, tests: []string{system}},
 }
 
@@ -139,6 +139,8 @@ func TestWallsHold(t *testing.T) {
 		{"actor/a.go", shell, true},
 		{"actor/a.go", protoactor + "actor", true},
 		{"actor/a.go", system + "unix", false},
+		{"actor/a.go", module + "tls", false},
+		{"actor/a_test.go", module + "tls", true},
 		{"examples/echo/a.go", glue, true},
 		{"examples/echo/a.go", system + "unix", false},
 		{"examples/echo/a.go", "example.com/rival", false},
