@@ -57,9 +57,9 @@ type Config struct {
 	Strategy proto.SupervisorStrategy
 
 	// Logger gets every panic, with its stack, and what no connection can tell: that newActor made none, that a listener
-	// has no descriptors, that a turn took too long. If nil, it is the actor system's; and if New makes that itself, all
-	// of this is lost: set it in every program, to slog.Default() if to nothing else. Its handler is called on event
-	// loops and must not block.
+	// has no descriptors, that a turn took too long. If nil, it is the actor system's; and if New makes that itself,
+	// slog.Default() gets the errors, panics among them, and warnings are lost. Its handler is called on event loops and
+	// should not block, as one does that writes to a terminal or a pipe which nobody reads.
 	Logger *slog.Logger
 
 	StallWarning time.Duration // log a turn that holds its loop up longer; if zero, 100 ms
@@ -80,7 +80,8 @@ func (cfg *Config) validate() error {
 }
 
 // New starts the event loops of a Network for the actors of sys; if sys is nil, of an actor system of its own, which
-// logs warnings and errors to cfg.Logger, or nothing if that is nil; see System. The Network must be shut down.
+// logs warnings and errors to cfg.Logger, or errors to slog.Default() if that is nil; see System. The Network must be
+// shut down.
 func New(sys *proto.ActorSystem, cfg Config) (*Network, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -118,9 +119,10 @@ func New(sys *proto.ActorSystem, cfg Config) (*Network, error) {
 // actor sends to connections by its Root context.
 func (n *Network) System() *proto.ActorSystem { return n.sys }
 
-// newSystem makes an actor system that never writes to a terminal on an event loop, as Proto.Actor's default does.
+// newSystem makes an actor system that does not write about everyday things on an event loop, as Proto.Actor's default
+// does.
 func newSystem(log *slog.Logger) *proto.ActorSystem {
-	handler := slog.DiscardHandler
+	handler := atLeast{slog.Default().Handler(), slog.LevelError}
 	if log != nil {
 		handler = atLeast{log.Handler(), slog.LevelWarn}
 	}

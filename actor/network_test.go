@@ -4,6 +4,10 @@ package actor_test
 
 import (
 	"context"
+	"log"
+	"log/slog"
+	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -75,4 +79,30 @@ func TestNewMakesItsOwnSystem(t *testing.T) {
 		c.reset()
 		assert.Empty(t, before.wait())
 	})
+}
+
+// A panic must not vanish because nobody thought of a logger: it goes where the program's records go. Warnings, stalls
+// among them, are for who asks for them.
+func TestWithoutALoggerErrorsGoToTheDefaultOne(t *testing.T) {
+	book := new(logBook)
+	old := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(book, nil)))
+	defer func() {
+		slog.SetDefault(old)
+		log.SetOutput(os.Stderr) // SetDefault redirects package log as well, and does not undo that
+	}()
+	n, err := actor.New(nil, actor.Config{Loops: 1, StallWarning: time.Nanosecond})
+	require.NoError(t, err)
+	defer func() {
+		_, _, err := n.Shutdown(context.Background())
+		assert.NoError(t, err)
+	}()
+	l, err := n.Listen(t.Context(), "127.0.0.1:0", func() actor.Actor { panic("no actor today") }, actor.ListenConfig{})
+	require.NoError(t, err)
+	c, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	soon(t, func() bool { return strings.Contains(book.String(), "no actor today") }, "the panic is told")
+	assert.Contains(t, book.String(), "level=ERROR")
+	assert.NotContains(t, book.String(), "level=WARN")
 }
