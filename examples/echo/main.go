@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	stdtls "crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -82,18 +81,11 @@ func (c *config) layers() ([]interceptor.Factory, error) {
 	case (c.cert == "") != (c.key == ""):
 		return nil, errors.New("-cert and -key go together")
 	}
-	if c.cert == "" {
-		made, err := selfsigned.New()
-		if err != nil {
-			return nil, err
-		}
-		return []interceptor.Factory{tls.Server(&tls.Config{Certificates: []tls.Certificate{made}})}, nil
-	}
-	read, err := stdtls.LoadX509KeyPair(c.cert, c.key)
+	pair, err := selfsigned.Pair(c.cert, c.key)
 	if err != nil {
 		return nil, err
 	}
-	return []interceptor.Factory{tls.Server(&tls.Config{Certificates: []tls.Certificate{read}})}, nil
+	return []interceptor.Factory{tls.Server(&tls.Config{Certificates: []tls.Certificate{pair}})}, nil
 }
 
 // serve runs the server until SIGINT or SIGTERM.

@@ -36,3 +36,11 @@ func New() (tls.Certificate, error) {
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
+
+// Pair reads a certificate and its key from files in PEM. Without files it makes one as New does.
+func Pair(cert, key string) (tls.Certificate, error) {
+	if cert == "" && key == "" {
+		return New()
+	}
+	return tls.LoadX509KeyPair(cert, key)
+}
