@@ -7,6 +7,8 @@ package main
 import (
 	"bytes"
 	"context"
+	stdtls "crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"flag"
@@ -20,6 +22,8 @@ import (
 	"github.com/galago-go/galago/actor"
 	"github.com/galago-go/galago/conn"
 	"github.com/galago-go/galago/conn/frame"
+	"github.com/galago-go/galago/interceptor"
+	"github.com/galago-go/galago/tls"
 )
 
 const (
@@ -27,7 +31,7 @@ const (
 	maxSize = 32 << 10 // of a frame, in bytes: together with its length it must fit into conn.Config.MaxPending
 	minSize = 8        // room for the number that tells one frame from the next
 
-	startTimeout = 10 * time.Second // for the look-up and the connect together
+	startTimeout = 10 * time.Second // for the look-up, the connect and the handshake together
 	idleTimeout  = 10 * time.Second // for an answer
 )
 
@@ -40,10 +44,19 @@ var (
 type client struct {
 	actor.Base
 	count, size int
+	agreed      string // version and cipher suite of TLS; empty if there is none
 
 	frame []byte // the one that is on its way, with its length
 	back  int    // frames that came back
 	done  chan error
+}
+
+// OnEvent hears what the handshake agreed on, before OnConnected.
+func (cl *client) OnEvent(_ *conn.Conn, ev any) {
+	if ev, ok := ev.(tls.Established); ok {
+		state := ev.Layer.State()
+		cl.agreed = stdtls.VersionName(state.Version) + ", " + stdtls.CipherSuiteName(state.CipherSuite)
+	}
 }
 
 // OnConnected sends the first frame.
@@ -101,12 +114,16 @@ func run(args []string, stdout, stderr io.Writer) int {
 	to := flags.String("to", "localhost:7669", "`address` of the server, as HOST:PORT; HOST is a name or a number")
 	count := flags.Int("count", 100, "`number` of frames")
 	size := flags.Int("size", 64, fmt.Sprintf("`bytes` of a frame without its length, %d to %d", minSize, maxSize))
+	var sec security
+	flags.BoolVar(&sec.tls, "tls", false, "speak TLS; the server's certificate must be for HOST, and one that the system trusts")
+	flags.StringVar(&sec.ca, "ca", "", "with -tls: `file` of certificates to trust in the place of the system's, in PEM")
+	flags.BoolVar(&sec.insecure, "insecure", false, "with -tls: take any certificate, and so anybody for the server")
 	if err := flags.Parse(args); err == flag.ErrHelp {
 		return 0
 	} else if err != nil {
 		return 2
 	}
-	wrong := ""
+	wrong := sec.wrong()
 	switch {
 	case flags.NArg() > 0:
 		wrong = fmt.Sprintf("unexpected argument %q: all settings are flags, see client -help", flags.Arg(0))
@@ -120,18 +137,62 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	cl := &client{count: *count, size: *size, done: make(chan error, 1)}
+	layers, err := sec.layers()
 	began := time.Now()
-	if err := cl.exchange(*to); err != nil {
+	if err == nil {
+		err = cl.exchange(*to, layers)
+	}
+	if err != nil {
 		fmt.Fprintf(stderr, "client: %v (-to %q; %d of %d frames came back)\n", err, *to, cl.back, *count)
 		return 1
 	}
-	fmt.Fprintf(stdout, "%d frames of %d bytes came back from %s in %v\n", cl.back, *size, *to,
+	through := ""
+	if cl.agreed != "" {
+		through = " (" + cl.agreed + ")"
+	}
+	fmt.Fprintf(stdout, "%d frames of %d bytes came back from %s%s in %v\n", cl.back, *size, *to, through,
 		time.Since(began).Round(time.Microsecond))
 	return 0
 }
 
+// security is what the flags say of TLS.
+type security struct {
+	tls, insecure bool
+	ca            string
+}
+
+func (s *security) wrong() string {
+	switch {
+	case !s.tls && (s.insecure || s.ca != ""):
+		return "-ca and -insecure are about TLS: say -tls, too" // nobody who asks for it gets clear text
+	case s.insecure && s.ca != "":
+		return "-insecure trusts everybody, so -ca means nothing: leave one of them out"
+	}
+	return ""
+}
+
+// layers are what the connection has between itself and the socket. The host as dialed is the name that the server's
+// certificate must have.
+func (s *security) layers() ([]interceptor.Factory, error) {
+	if !s.tls {
+		return nil, nil
+	}
+	cfg := &tls.Config{InsecureSkipVerify: s.insecure}
+	if s.ca != "" {
+		text, err := os.ReadFile(s.ca)
+		if err != nil {
+			return nil, err
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("-ca %s: there is no certificate in PEM in it", s.ca)
+		}
+	}
+	return []interceptor.Factory{tls.Client(cfg)}, nil
+}
+
 // exchange connects, and returns when the connection has ended, and the network with it.
-func (cl *client) exchange(to string) error {
+func (cl *client) exchange(to string, layers []interceptor.Factory) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	network, err := actor.New(nil, actor.Config{Loops: 1})
@@ -139,6 +200,7 @@ func (cl *client) exchange(to string) error {
 		return err
 	}
 	_, err = network.Dial(ctx, to, cl, actor.DialConfig{Conn: conn.Config{
+		Layers:       layers,
 		Split:        frame.Prefixed(prefix, maxSize),
 		StartTimeout: startTimeout,
 		IdleTimeout:  idleTimeout,

@@ -90,10 +90,10 @@ func (p *process) end(t *testing.T) int {
 }
 
 // startEcho runs the echo server at a free port, which it returns.
-func startEcho(t *testing.T) (server *process, port string) {
+func startEcho(t *testing.T, args ...string) (server *process, port string) {
 	t.Helper()
 	r, w := io.Pipe()
-	server = launch(t, w, echoProgram, "-addr", "127.0.0.1:0")
+	server = launch(t, w, echoProgram, append([]string{"-addr", "127.0.0.1:0"}, args...)...)
 	first := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(r).ReadString('\n')
@@ -238,6 +238,11 @@ func TestBadSettings(t *testing.T) {
 		{"frames too large", []string{"-size", "32769"}, 2, []string{"-size is 32769", "32768"}},
 		{"not a number", []string{"-count", "many"}, 2, []string{`"many"`, "-count"}},
 		{"unknown flag", []string{"-addr", free}, 2, []string{"-addr", "-to"}},
+		{"no TLS", []string{"-insecure"}, 2, []string{"-insecure", "-tls"}},
+		{"no TLS, but whom to trust", []string{"-ca", "ca.pem"}, 2, []string{"-ca", "-tls"}},
+		{"everybody and some", []string{"-tls", "-insecure", "-ca", "ca.pem"}, 2, []string{"-insecure", "-ca"}},
+		{"no such file", []string{"-tls", "-ca", "nowhere.pem"}, 1, []string{"nowhere.pem"}},
+		{"no certificates", []string{"-tls", "-ca", "main.go"}, 1, []string{"-ca main.go", "PEM"}},
 		{"argument", []string{free}, 2, []string{free, "-help"}},
 		{"help", []string{"-help"}, 0, []string{"-to", "-count", "-size", "localhost:7669"}},
 	} {
