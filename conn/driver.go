@@ -55,6 +55,16 @@ func (d *Driver) Ready(i Interest) {
 	}
 }
 
+// Slept notes, between turns, that the machine slept for so long, in which the clock of Begin stood still. It reports
+// whether a turn is wanted for that: there are layers to tell.
+func (d *Driver) Slept(t time.Duration) (more bool) {
+	if d.c.chain == nil || d.c.state == StateClosed {
+		return false
+	}
+	d.c.input1(notice{kind: noticeSlept, value: t})
+	return true
+}
+
 // input1 notes one input that has data.
 func (c *Conn) input1(n notice) {
 	if c.inputs == nil {
@@ -93,6 +103,9 @@ func (c *Conn) takeInputs() {
 					err, _ := n.value.(error)
 					c.failStart(Stage(n.token), err, false)
 				}
+			case n.kind == noticeSlept:
+				t, _ := n.value.(time.Duration)
+				c.layersSlept(t)
 			case c.state != StateClosed:
 				c.notify(n.kind, n.token, n.value)
 			}

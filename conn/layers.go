@@ -91,6 +91,24 @@ func (l *link) End(err error) {
 	}
 }
 
+// Closing is asked by layers in posted functions and deadlines; a connection that is over runs neither.
+func (l *link) Closing() bool {
+	return l.state == StateClosing || l.state == StateClosed || l.flags.has(flagBroken)
+}
+
+// Unread leaves an error to watch, at the end of the turn: it must not end the connection inside a layer. The peer's
+// end is reported by the system, too.
+func (l *link) Unread() int {
+	if l.state == StateConnecting || l.state == StateClosed || l.m == nil {
+		return -1
+	}
+	n, err := l.b.Unread()
+	if err != nil && err != io.EOF && err != ErrWouldBlock {
+		l.flags.set(flagLook)
+	}
+	return n
+}
+
 func (l *link) Info() interceptor.Info { return l.b.Info() }
 func (l *link) Now() time.Time         { return (*Conn)(l).time(l.now) }
 
@@ -180,6 +198,13 @@ func (c *Conn) expireLayers() {
 	before := c.ownTotal
 	if err := c.chain.Expire(c.link(), c.time(c.now)); err != nil {
 		c.layerFailed(err, before)
+	}
+}
+
+// layersSlept tells the layers, at the beginning of a turn.
+func (c *Conn) layersSlept(d time.Duration) {
+	if c.chain != nil && c.state != StateClosed && !c.flags.has(flagMute) {
+		c.chain.Slept(c.link(), d)
 	}
 }
 

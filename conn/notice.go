@@ -49,6 +49,7 @@ const (
 	noticeUpgraded
 	noticeClosed
 	noticePosted // not a callback: a function that a layer posted
+	noticeSlept  // not even a notice: an input for the layers
 )
 
 var noticeNames = [...]string{
@@ -65,6 +66,7 @@ var noticeNames = [...]string{
 	noticeUpgraded:      "OnEvent",
 	noticeClosed:        "OnClosed",
 	noticePosted:        "posted function",
+	noticeSlept:         "slept",
 }
 
 // A notice is an entry of the FIFO. One entry stands for the outcomes of many sends in a row.

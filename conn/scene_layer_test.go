@@ -32,6 +32,8 @@ type sceneLayer struct {
 	pending []int  // and the pending bytes that came with it
 	reading []bool // what Reading was told: whether reading is held
 	expired []time.Time
+	slept   []time.Duration
+	onSlept func(l interceptor.Link)
 }
 
 // layer makes a factory for a layer that setup prepares.
@@ -126,11 +128,20 @@ func (l *sceneLayer) Reading(_ interceptor.Link, held bool) {
 	l.reading = append(l.reading, held)
 }
 
+func (l *sceneLayer) Slept(link interceptor.Link, d time.Duration) {
+	defer l.enter("Slept")()
+	l.slept = append(l.slept, d)
+	if l.onSlept != nil {
+		l.onSlept(link)
+	}
+}
+
 var (
 	_ interceptor.Interceptor   = (*sceneLayer)(nil)
 	_ interceptor.Timed         = (*sceneLayer)(nil)
 	_ interceptor.WriteObserver = (*sceneLayer)(nil)
 	_ interceptor.ReadObserver  = (*sceneLayer)(nil)
+	_ interceptor.SleepObserver = (*sceneLayer)(nil)
 )
 
 // say passes words down, as a layer's own.

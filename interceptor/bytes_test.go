@@ -149,6 +149,8 @@ type quiet struct{ Pass }
 func (*quiet) Wrote(Link, int, int) {}
 func (*quiet) Reading(Link, bool)   {}
 
+func (*quiet) Slept(Link, time.Duration) {}
+
 // tick wants to be called again and again.
 type tick struct {
 	quiet
@@ -186,6 +188,7 @@ func TestBytesDeadlinesAndObserversCostNoAllocation(t *testing.T) {
 		"Down":    func() { _ = c.Down(s, bufs) },
 		"Wrote":   func() { c.Wrote(s, 64, 0) },
 		"Reading": func() { c.Reading(s, true); c.Reading(s, false) },
+		"Slept":   func() { c.Slept(s, time.Hour) },
 		"Hold":    func() { c.top.Hold(); c.top.Release() },
 		"Expire":  func() { s.now = s.now.Add(time.Second); _ = c.Expire(s, s.now) },
 	} {

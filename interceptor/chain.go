@@ -11,7 +11,7 @@ import (
 // Open opens the layer nearest the socket; each Ready opens the next one, within the call. When the top layer is ready,
 // the chain calls Ready of the Link it was opened with: once for the layers it had then, and once more for each Push
 // that follows. If a layer fails while it opens, or is given what waited for it, the method of the chain that is running
-// returns that error; from Wrote and Reading, which return none, it goes to Post. Of such a layer only Close is called
+// returns that error; from Wrote, Reading and Slept, which return none, it goes to Post. Of such a layer only Close is called
 // any more, and nothing goes around it.
 //
 // What a layer passes up while the one above is not open waits there, up to 64 KiB; beyond that it is an [*EarlyError].
@@ -48,6 +48,7 @@ var (
 	_ Timed         = (*Chain)(nil)
 	_ WriteObserver = (*Chain)(nil)
 	_ ReadObserver  = (*Chain)(nil)
+	_ SleepObserver = (*Chain)(nil)
 )
 
 // Push adds a layer on top. Before Open, that is all. Later, it opens the layer as soon as the one below is ready, and
@@ -369,6 +370,17 @@ func (c *Chain) tellReading(n *node) {
 	}
 	n.flags ^= knowsHeld
 	n.layer.(ReadObserver).Reading(n, c.held)
+}
+
+// Slept tells the open layers that observe sleep, from the bottom up.
+func (c *Chain) Slept(_ Link, t time.Duration) {
+	d := c.enter()
+	defer c.leave(d, nil)
+	for n := c.bottom; n != nil && !c.closed; n = n.above {
+		if n.flags&(isCalled|isFailed|seesSleep) == isCalled|seesSleep {
+			n.layer.(SleepObserver).Slept(n, t)
+		}
+	}
 }
 
 // Close ends the chain: no method of a layer is called any more, and no call of a layer has an effect, but Info and Now.

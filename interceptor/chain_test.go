@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 var errTest = errors.New("test error")
@@ -177,6 +178,7 @@ func TestTheEmptyChainPassesThrough(t *testing.T) {
 	}
 	c.Wrote(s, 1, 0)
 	c.Reading(s, true)
+	c.Slept(s, time.Hour)
 	want(t, "calls", s.journal.take(), "ready up(u) down(d) eof")
 	c.Close()
 	if err := c.Up(s, []byte("u")); !errors.Is(err, ErrClosed) {
@@ -349,6 +351,7 @@ func TestLAY6_AnErrorOfOpenIsNotLost(t *testing.T) {
 		"Expire":     func(c *Chain, s *socket) error { return c.Expire(s, at(1)) },
 		"Wrote":      func(c *Chain, s *socket) error { c.Wrote(s, 1, 0); return s.turn() },
 		"Reading":    func(c *Chain, s *socket) error { c.Reading(s, true); return s.turn() },
+		"Slept":      func(c *Chain, s *socket) error { c.Slept(s, time.Hour); return s.turn() },
 		"Post":       func(c *Chain, s *socket) error { return s.turn() },
 		"none":       nil, // the handler calls the layer, and the layer calls Ready
 	} {

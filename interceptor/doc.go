@@ -25,8 +25,8 @@
 // from its caller's memory, and the queue at the bottom makes the only copy. mask above must therefore return bytes of
 // its own.
 //
-//   - A layer that needs more implements [Timed] (deadlines), [WriteObserver] (what the system took) or [ReadObserver]
-//     (whether reading is held back).
+//   - A layer that needs more implements [Timed] (deadlines), [WriteObserver] (what the system took), [ReadObserver]
+//     (whether reading is held back) or [SleepObserver] (whether the machine has slept).
 //   - A [Chain] is a stack of layers, and itself one. A connection has one; [Find] gets a layer out of it.
 //   - [Trace] logs what passes, and [Fault] damages it: put them anywhere in the list, to see what your layers do.
 //

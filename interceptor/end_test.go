@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestEOFTravelsUp(t *testing.T) {
@@ -143,13 +144,34 @@ func TestObserversHearFromTheBottomUp(t *testing.T) {
 	c.Wrote(s, 3, 4)
 	c.Reading(s, true)
 	c.Reading(s, true)
-	want(t, "open ones", s.journal.take(), "A.Wrote(3,4) B.Wrote(3,4) A.Reading(true) B.Reading(true)")
+	c.Slept(s, time.Hour)
+	want(t, "open ones", s.journal.take(), "A.Wrote(3,4) B.Wrote(3,4) A.Reading(true) B.Reading(true) "+
+		"A.Slept(1h0m0s) B.Slept(1h0m0s)")
 	p[1].link.Ready()
 	want(t, "one that opens meanwhile", s.journal.take(), "C.Open ready C.Reading(true)")
 	c.Reading(s, false)
 	c.Wrote(s, 1, 0)
 	want(t, "all", s.journal.take(), "A.Reading(false) B.Reading(false) C.Reading(false) "+
 		"A.Wrote(1,0) B.Wrote(1,0) C.Wrote(1,0)")
+}
+
+// What a layer asks about the connection is answered outside, and what would be no more than a guess is not answered.
+func TestWhatWaitsAndWhetherItEndsIsAskedOutside(t *testing.T) {
+	c, s, p := opened(t, 2, nil)
+	s.unread = 7
+	l := p[1].link
+	if n, closing := l.Unread(), l.Closing(); n != 7 || closing {
+		t.Errorf("%d bytes are unread, closing is %v", n, closing)
+	}
+	s.closing = true
+	if !l.Closing() {
+		t.Error("the connection is closing, and the layer does not learn it")
+	}
+	s.closing = false
+	c.Close()
+	if n, closing := l.Unread(), l.Closing(); n != -1 || !closing {
+		t.Errorf("after Close of the chain %d bytes are unread, closing is %v", n, closing)
+	}
 }
 
 func TestTheRestGoesToTheSocket(t *testing.T) {

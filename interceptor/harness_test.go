@@ -44,6 +44,8 @@ type socket struct {
 	deadline time.Time
 	held     bool
 	isReady  bool
+	closing  bool
+	unread   int
 	onUp     func(p []byte) error // runs in Up, if set
 	onReady  func()
 	coarse   bool // does not write down how it learned its deadline
@@ -92,6 +94,8 @@ func (s *socket) Post(f func() error) { s.posts = append(s.posts, f) }
 func (s *socket) Hold()               { s.hold(true, "hold") }
 func (s *socket) Release()            { s.hold(false, "release") }
 func (s *socket) End(err error)       { s.journal.add("end(%v)", err) }
+func (s *socket) Closing() bool       { return s.closing }
+func (s *socket) Unread() int         { return s.unread }
 func (s *socket) Now() time.Time      { return s.now }
 
 func (s *socket) Info() Info {
@@ -222,6 +226,11 @@ func (p *puppet) Wrote(l Link, n, pending int) {
 func (p *puppet) Reading(l Link, held bool) {
 	defer p.call(l, "Reading", fmt.Sprintf("(%v)", held))()
 	_ = p.act(l, "Reading")
+}
+
+func (p *puppet) Slept(l Link, d time.Duration) {
+	defer p.call(l, "Slept", fmt.Sprintf("(%v)", d))()
+	_ = p.act(l, "Slept")
 }
 
 func (p *puppet) Close() {

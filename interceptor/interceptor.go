@@ -53,6 +53,12 @@ type Link interface {
 	// End ends the connection in order, with this reason: what was passed Down is flushed, then comes FIN. Nothing
 	// that arrives later is delivered. OnClosed or OnConnectFailed reports err.
 	End(err error)
+	// Closing reports whether the connection is on its way to its end: Close, Abort or End was called, by whomever, or
+	// both directions have ended. A function posted after Raise thus learns what OnEvent decided.
+	Closing() bool
+	// Unread returns how many bytes of the peer wait in the system, with nobody having read them; -1 if that cannot be
+	// known. It takes nothing. It may cost system calls, so a layer asks when something depends on it.
+	Unread() int
 	// Info says what the connection connects.
 	Info() Info
 	// Now is the time of this turn.
@@ -82,6 +88,10 @@ type WriteObserver interface{ Wrote(l Link, n, pending int) }
 
 // ReadObserver is implemented by layers that must know when reading is held back, by anyone, and when it runs again.
 type ReadObserver interface{ Reading(l Link, held bool) }
+
+// SleepObserver is implemented by layers that must know when the machine has slept. For that time, d, the clock that Now
+// and deadlines go by stood still, while the world went on. It is told before anything else in the first turn after.
+type SleepObserver interface{ Slept(l Link, d time.Duration) }
 
 // A Factory makes a fresh Interceptor for each connection.
 type Factory func() Interceptor

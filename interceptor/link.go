@@ -37,6 +37,7 @@ const (
 	isTimed                       // it is a Timed
 	seesWriting                   // it is a WriteObserver
 	seesReading                   // it is a ReadObserver
+	seesSleep                     // it is a SleepObserver
 	knowsHeld                     // it was told that reading is held back
 )
 
@@ -52,6 +53,9 @@ func newNode(i Interceptor) *node {
 	}
 	if _, ok := i.(ReadObserver); ok {
 		n.flags |= seesReading
+	}
+	if _, ok := i.(SleepObserver); ok {
+		n.flags |= seesSleep
 	}
 	return n
 }
@@ -213,6 +217,17 @@ func (n *node) End(err error) {
 	if c := n.chain; !c.closed {
 		c.outer.End(err)
 	}
+}
+
+// Closing asks outside.
+func (n *node) Closing() bool { return n.chain.closed || n.chain.outer.Closing() }
+
+// Unread asks outside.
+func (n *node) Unread() int {
+	if n.chain.closed {
+		return -1
+	}
+	return n.chain.outer.Unread()
 }
 
 // Info asks outside.

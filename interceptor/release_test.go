@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 )
 
 func TestLAY5_EveryOpenedLayerIsClosedOnceFromTheTopDown(t *testing.T) {
@@ -29,6 +30,7 @@ func TestLAY5_NoLayerIsClosedWhileAMethodRuns(t *testing.T) {
 		"Expire":     func(c *Chain, s *socket) error { return c.Expire(s, at(9)) },
 		"Wrote":      func(c *Chain, s *socket) error { c.Wrote(s, 1, 0); return nil },
 		"Reading":    func(c *Chain, s *socket) error { c.Reading(s, true); return nil },
+		"Slept":      func(c *Chain, s *socket) error { c.Slept(s, time.Hour); return nil },
 	}
 	for method, call := range calls {
 		for layer := range 3 {

@@ -4,10 +4,11 @@ import (
 	"context"
 	"encoding/hex"
 	"log/slog"
+	"time"
 )
 
 // Trace logs, at level Debug, what passes: bytes up and down with how many there are and the first 32 of them, ends,
-// progress of writing, and when reading is held back and runs again. Each record carries the time of the turn and the
+// progress of writing, when reading is held back and runs again, and for how long the machine slept. Each record carries the time of the turn and the
 // remote address, if there is one. If log is nil, each connection takes what is then slog.Default.
 //
 // What a record's bytes are depends on the layer's place: below TLS it sees records, above it plain text. While the
@@ -30,6 +31,7 @@ type tracer struct {
 var (
 	_ WriteObserver = (*tracer)(nil)
 	_ ReadObserver  = (*tracer)(nil)
+	_ SleepObserver = (*tracer)(nil)
 )
 
 // maxTraced is how many bytes of one call a record shows.
@@ -114,6 +116,12 @@ func (t *tracer) Wrote(l Link, n, pending int) {
 func (t *tracer) Reading(l Link, held bool) {
 	if t.on() {
 		t.record(l, "reading", slog.Bool("held", held))
+	}
+}
+
+func (t *tracer) Slept(l Link, d time.Duration) {
+	if t.on() {
+		t.record(l, "slept", slog.Duration("for", d))
 	}
 }
 

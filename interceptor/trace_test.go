@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 )
 
 // traced opens a chain of one Trace layer that logs text to the buffer.
@@ -29,6 +30,7 @@ func TestTraceLogsWhatPasses(t *testing.T) {
 	_ = c.Down(s, [][]byte{[]byte("HTTP/1.1 200 OK\r\n"), nil, []byte("Content-Length: 12345\r\n")})
 	c.Wrote(s, 39, 2)
 	c.Reading(s, true)
+	c.Slept(s, time.Hour)
 	_ = c.EOF(s)
 	_ = c.CloseWrite(s)
 	c.Close()
@@ -41,6 +43,7 @@ func TestTraceLogsWhatPasses(t *testing.T) {
 		`time=2024-02-29T12:00:01.500Z level=DEBUG msg=down` + head + ` bytes=40 text="HTTP/1.1 200 OK\r\nContent-Length:"`,
 		`time=2024-02-29T12:00:01.500Z level=DEBUG msg=wrote` + head + ` bytes=39 pending=2`,
 		`time=2024-02-29T12:00:01.500Z level=DEBUG msg=reading` + head + ` held=true`,
+		`time=2024-02-29T12:00:01.500Z level=DEBUG msg=slept` + head + ` for=1h0m0s`,
 		`time=2024-02-29T12:00:01.500Z level=DEBUG msg=eof` + head,
 		`time=2024-02-29T12:00:01.500Z level=DEBUG msg=closewrite` + head,
 		`time=2024-02-29T12:00:01.500Z level=DEBUG msg=close` + head,
@@ -74,6 +77,7 @@ func TestTraceSilentBelowItsLevel(t *testing.T) {
 		c.Wrote(s, 64, 0)
 		c.Reading(s, true)
 		c.Reading(s, false)
+		c.Slept(s, time.Hour)
 	}); n != 0 {
 		t.Errorf("a trace that is off allocates %v times", n)
 	}

@@ -355,6 +355,17 @@ func (w *twin) Reading(_ Link, held bool) {
 	})
 }
 
+func (w *twin) Slept(_ Link, d time.Duration) {
+	w.noResult(func() error {
+		for _, n := range w.layers {
+			if n.called && !n.failed && !w.closed {
+				n.i.(SleepObserver).Slept(n, d)
+			}
+		}
+		return nil
+	})
+}
+
 func (w *twin) Close() {
 	if !w.closed {
 		w.closed = true
@@ -387,7 +398,15 @@ func (w *twin) anyHolds() bool {
 func (n *twinLayer) Hold()          { n.holdAny(true) }
 func (n *twinLayer) Release()       { n.holdAny(false) }
 func (n *twinLayer) Info() Info     { return n.outer.Info() }
+func (n *twinLayer) Closing() bool  { return n.closed || n.outer.Closing() }
 func (n *twinLayer) Now() time.Time { return n.outer.Now() }
+
+func (n *twinLayer) Unread() int {
+	if n.closed {
+		return -1
+	}
+	return n.outer.Unread()
+}
 
 func (n *twinLayer) Raise(ev any) {
 	if !n.closed {

@@ -14,6 +14,7 @@ type stack interface {
 	Timed
 	WriteObserver
 	ReadObserver
+	SleepObserver
 	Push(i Interceptor) error
 }
 
@@ -89,12 +90,12 @@ func (w *world) action(rng *rand.Rand, step int) func(l Link) error {
 	}
 }
 
-var methods = []string{"Open", "Up", "EOF", "Down", "CloseWrite", "Expire", "Wrote", "Reading"}
+var methods = []string{"Open", "Up", "EOF", "Down", "CloseWrite", "Expire", "Wrote", "Reading", "Slept"}
 
 // step does one thing, the same in each world that is given an equal rng.
 func (w *world) step(t *testing.T, rng *rand.Rand, step int) {
 	var err error
-	kind, text := rng.IntN(24), fmt.Sprint("w", step)
+	kind, text := rng.IntN(25), fmt.Sprint("w", step)
 	p := w.puppets[rng.IntN(len(w.puppets))]
 	method, ok, do := methods[rng.IntN(len(methods))], rng.IntN(2) == 0, w.action(rng, step)
 	switch {
@@ -131,6 +132,8 @@ func (w *world) step(t *testing.T, rng *rand.Rand, step int) {
 		err = w.socket.turn()
 	case kind < 20 && p.link != nil:
 		err = do(p.link)
+	case kind == 20:
+		w.Slept(w.socket, time.Duration(step)*time.Second)
 	default: // it is done the next time that the method runs
 		p.do[method] = func(l Link) error { delete(p.do, method); return do(l) }
 	}

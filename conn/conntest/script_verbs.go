@@ -158,6 +158,10 @@ var rigVerbs = map[string]func(*args) action{
 		d := a.duration()
 		return rig(func(r *Rig) { r.Stall(d) })
 	},
+	"slept": func(a *args) action {
+		d := a.duration()
+		return rig(func(r *Rig) { r.Slept(d) })
+	},
 	"turn":      func(*args) action { return rig((*Rig).Turn) },
 	"settle":    func(*args) action { return rig((*Rig).Settle) },
 	"suspend":   func(*args) action { return rig(func(r *Rig) { r.Suspend(true) }) },

@@ -47,6 +47,9 @@ func (r *Rig) Stall(d time.Duration) {
 	r.verb()
 }
 
+// Slept tells the connection that the machine has slept for d. The time of the Rig, as that of a system, did not move.
+func (r *Rig) Slept(d time.Duration) { r.input(func() { r.d.Slept(d) }) }
+
 // Feed lets the peer send. Each p is one arrival: one Read gets no more than it, and several if the connection reads
 // less at a time. An empty p is readiness without data.
 func (r *Rig) Feed(p ...string) {
