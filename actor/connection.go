@@ -1,6 +1,8 @@
 package actor
 
 import (
+	"time"
+
 	proto "github.com/asynkron/protoactor-go/actor"
 
 	"github.com/galago-go/galago/conn"
@@ -237,13 +239,14 @@ func (c *connection) report(err error) {
 	}
 }
 
-// Connecting, Connected, Failed, Ready and Due are told by the loop, which then queues a turn.
+// Connecting, Connected, Failed, Ready, Due and Slept are told by the loop, which then queues a turn.
 
 func (c *connection) Connecting(inflight int)            { c.driver.Connecting(inflight) }
 func (c *connection) Connected()                         { c.facts |= factJoined }
 func (c *connection) Failed(stage conn.Stage, err error) { c.driver.Failed(stage, err) }
 func (c *connection) Ready(i conn.Interest)              { c.driver.Ready(i) }
 func (c *connection) Due()                               {}
+func (c *connection) Slept(d time.Duration) (more bool)  { return c.driver.Slept(d) }
 
 // Post keeps f for the start of the next turn. Any goroutine may call it.
 func (c *connection) Post(f func()) {

@@ -69,6 +69,7 @@ func (a *socketAttempt) Connecting(int)           {}
 func (a *socketAttempt) Connected()               {}
 func (a *socketAttempt) Failed(conn.Stage, error) {}
 func (a *socketAttempt) Due()                     {}
+func (a *socketAttempt) Slept(time.Duration) bool { return false }
 func (a *socketAttempt) Post(func())              {}
 
 func (a *socketAttempt) address() netip.AddrPort { return a.to }

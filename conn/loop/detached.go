@@ -263,7 +263,7 @@ func (d *Detached) Turn(time.Time, *conn.Memory) bool {
 	return false
 }
 
-// Connecting, Connected, Failed, Ready and Due are told by the loop.
+// Connecting, Connected, Failed, Ready, Due and Slept are told by the loop.
 
 // Connecting takes note.
 func (d *Detached) Connecting(inflight int) { d.note(func() { d.owner.Connecting(inflight) }) }
@@ -311,6 +311,12 @@ func (d *Detached) Due() {
 	d.due = true
 	d.mu.Unlock()
 	d.Queue()
+}
+
+// Slept takes note. Whether the owner wants a turn it says in one.
+func (d *Detached) Slept(t time.Duration) bool {
+	d.note(func() { d.owner.Slept(t) })
+	return false
 }
 
 // String names the owner.

@@ -22,6 +22,7 @@ type loner struct {
 	joined  chan struct{}
 	failed  chan error
 	due     chan time.Time
+	slept   chan time.Duration
 	turns   atomic.Int32
 	turning atomic.Int32 // turns at this moment
 	turn    func(now time.Time, m *conn.Memory) (more bool)
@@ -29,7 +30,7 @@ type loner struct {
 
 func newLoner(l *Loop) *loner {
 	e := &loner{ready: make(chan conn.Interest, 1000), posts: make(chan func(), 100_000), joined: make(chan struct{}, 1),
-		failed: make(chan error, 1), due: make(chan time.Time, 10)}
+		failed: make(chan error, 1), due: make(chan time.Time, 10), slept: make(chan time.Duration, 10)}
 	e.Detached = NewDetached(l, e)
 	return e
 }
@@ -41,6 +42,7 @@ func (e *loner) Due()                           { e.due <- time.Now() }
 func (e *loner) Ready(i conn.Interest)          { e.ready <- i }
 func (e *loner) String() string                 { return "a loner" }
 func (e *loner) Failed(_ conn.Stage, err error) { e.failed <- err }
+func (e *loner) Slept(d time.Duration) bool     { e.slept <- d; return true }
 func (e *loner) Post(f func())                  { e.posts <- f; e.Queue() }
 
 func (e *loner) Turn(now time.Time, m *conn.Memory) (more bool) {

@@ -26,6 +26,7 @@ type end struct {
 	turns     atomic.Int32
 	turn      func(now time.Time) (more bool) // may be nil
 	onReady   func(conn.Interest)             // may be nil
+	slept     chan time.Duration              // may be nil
 }
 
 func newEnd(l *Loop) *end {
@@ -54,6 +55,13 @@ func (e *end) Connected()               { e.connected.Add(1) }
 func (e *end) Failed(conn.Stage, error) {}
 func (e *end) Due()                     { e.due <- time.Now() }
 func (e *end) Post(f func())            { e.l.Do(f) }
+
+func (e *end) Slept(d time.Duration) bool {
+	if e.slept != nil {
+		e.slept <- d
+	}
+	return true
+}
 
 // until waits for an event that has all of i.
 func (e *end) until(t testing.TB, i conn.Interest) (got conn.Interest) {

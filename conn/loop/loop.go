@@ -23,8 +23,9 @@ type Config struct {
 	// other systems always.
 	Portable bool
 
-	sys     *system // the system calls; if nil, the real ones
-	noParks bool    // wait in the poller itself, as if the runtime had refused it
+	sys     *system                      // the system calls; if nil, the real ones
+	boot    func() (time.Duration, bool) // if nil, bootTime
+	noParks bool                         // wait in the poller itself, as if the runtime had refused it
 }
 
 // A Loop runs tasks and the sockets of their owners on one goroutine. All its methods may be called by any goroutine,
@@ -34,6 +35,8 @@ type Loop struct {
 	waiter waiter // the poller, or the sleeper of a portable loop
 	poller poller // if the loop is not portable
 	mem    conn.Memory
+
+	sleeps sleepWatch
 
 	// The state of a round lies here and not on the stack, for runtime.Goexit may take the goroutine away in any turn.
 	// A new one then goes on.
@@ -102,6 +105,7 @@ func New(cfg Config) (*Loop, error) {
 	l.exact = cfg.StallWarning > 0 && cfg.StallWarning < minGlanceWarning
 	l.tick()
 	l.timers.base = l.now
+	l.sleeps.init(cfg.boot, time.Duration(l.now.UnixNano()))
 	if l.waiter = l.systemWaiter(); l.portable() {
 		l.waiter = new(sleeper)
 	}
@@ -341,6 +345,9 @@ func (l *Loop) wait() bool {
 	}
 	closing := l.takeInbox()
 	l.tick()
+	if d := l.sleeps.look(l.now.Sub(l.timers.base), time.Duration(l.now.UnixNano())); d > 0 {
+		l.slept(d)
+	}
 	return !closing
 }
 
@@ -405,6 +412,20 @@ func (l *Loop) due(o Owner) {
 	o.Due()
 	l.at = nil
 	l.QueueLocal(o)
+}
+
+// slept tells the owners of all sockets, before anything else is told or served.
+func (l *Loop) slept(d time.Duration) {
+	for i := range l.slots.used {
+		if s := l.slots.at(i).socket; s != nil {
+			l.at = s.owner
+			more := s.owner.Slept(d)
+			l.at = nil
+			if more {
+				l.QueueLocal(s.owner)
+			}
+		}
+	}
 }
 
 // caught ends a round that broke off. A task that panicked is dropped, for what it did is half done. One that ended

@@ -1,11 +1,13 @@
 package loop
 
 import (
+	"time"
+
 	"github.com/galago-go/galago/conn"
 )
 
-// An Owner owns a [Socket]. It is told, on the loop, what happens to it; after each of these calls the loop queues the
-// owner, so they only need to take note. That of a [Detached] is told on the goroutine of its turns, before one. Only Post
+// An Owner owns a [Socket]. It is told, on the loop, what happens to it; after each of these calls, but as
+// Slept has it, the loop queues the owner, so they only need to take note. That of a [Detached] is told on the goroutine of its turns, before one. Only Post
 // may be called by any goroutine.
 type Owner interface {
 	Task
@@ -20,6 +22,9 @@ type Owner interface {
 	Ready(i conn.Interest)
 	// Due says that the time given to SetDeadline has come; there is no deadline any more.
 	Due()
+	// Slept says that the machine has slept for d, a time that the clock of turns and deadlines does not know. It reports
+	// whether the owner wants a turn for that; the loop queues it only then.
+	Slept(d time.Duration) (more bool)
 	// Post runs f between two turns, as conn.Backend has it. It is what [Socket.Post] calls.
 	Post(f func())
 }
