@@ -27,12 +27,13 @@ const (
 // in a slash stands for all below it. The longest folder that fits counts. Tests may also import testify, and what is
 // in tests.
 var walls = map[string]struct{ code, tests []string }{
-	"interceptor":   {},
-	"tls":           {code: []string{module + "interceptor"}, tests: []string{module + "conn", module + "conn/"}},
-	"conn":          {code: []string{module + "interceptor"}, tests: []string{module + "conn/frame", module + "conn/conntest"}},
-	"conn/frame":    {},
-	"conn/conntest": {code: []string{module + "conn", module + "conn/frame", module + "interceptor"}},
-	"conn/loop":     {code: []string{module + "conn", module + "interceptor", system}, tests: []string{module + "conn/"}},
+	"interceptor":          {},
+	"interceptor/liveness": {code: []string{module + "interceptor"}, tests: []string{module + "conn", module + "conn/"}},
+	"tls":                  {code: []string{module + "interceptor"}, tests: []string{module + "conn", module + "conn/"}},
+	"conn":                 {code: []string{module + "interceptor"}, tests: []string{module + "conn/frame", module + "conn/conntest"}},
+	"conn/frame":           {},
+	"conn/conntest":        {code: []string{module + "conn", module + "conn/frame", module + "interceptor"}},
+	"conn/loop":            {code: []string{module + "conn", module + "interceptor", system}, tests: []string{module + "conn/"}},
 	"actor": {code: []string{module + "conn", module + "conn/loop", module + "interceptor", protoactor},
 		tests: []string{module + "conn/", module + "tls", system}},
 	"examples": {code: []string{module, protoactor}, tests: []string{system}},
@@ -118,6 +119,8 @@ func TestWallsHold(t *testing.T) {
 		{"interceptor/a.go", testify + "assert", false},
 		{"interceptor/liveness/a.go", layer, true},
 		{"interceptor/liveness/a.go", core, false},
+		{"interceptor/liveness/a_test.go", module + "conn/conntest", true},
+		{"interceptor/liveness/a_test.go", glue, false},
 		{"tls/a.go", layer, true},
 		{"tls/a.go", "crypto/tls", true},
 		{"tls/a.go", core, false},
