@@ -64,7 +64,9 @@ func (l *Layer) judge(now int64) error {
 		if !l.flags.has(pending) {
 			return nil // nothing can be heard, and nothing shows whether anybody is there
 		}
-		l.look(now)
+		if first := l.look(now); first {
+			return nil
+		}
 	}
 	if l.cfg.form == watchdog {
 		return l.judgeWatch(now)
@@ -88,18 +90,18 @@ func (l *Layer) sign() int64 {
 	return s
 }
 
-// look looks for signs while reading is held and bytes of ours wait: more bytes that wait unread.
-func (l *Layer) look(now int64) {
+// look looks for signs while reading is held and bytes of ours wait: more bytes that wait unread. The first look sees no
+// more than how many there are.
+func (l *Layer) look(now int64) (first bool) {
 	r := l.needRare()
 	n := l.link.Unread()
-	if n < 0 {
-		return
-	}
-	if r.looked && n > r.unread {
+	first = !r.looked
+	if !first && n > r.unread {
 		r.sign = now
 		l.moved(now)
 	}
 	r.looked, r.unread = true, n
+	return first
 }
 
 // moved is for a sign of life that is none while reading goes on, for there the application's word counts, not the
@@ -243,7 +245,8 @@ func (l *Layer) down(now int64, c Cause) {
 	r.id++
 	id := r.id
 	l.link.Raise(PeerDown{l.info(now, l.heard, c), r.repeat, id})
-	l.link.Post(func() error { return l.fallBack(id) })
+	until := after(now, grace(l.cfg.timeout))
+	l.link.Post(func() error { return l.fallBack(id, until) })
 }
 
 // decide notes what the handler decided on PeerDown number id.
@@ -259,15 +262,19 @@ func (l *Layer) decide(id uint32, v Verdict) {
 	l.arm(l.now())
 }
 
-// fallBack does what the configuration says, if the handler decided nothing on PeerDown number id.
-func (l *Layer) fallBack(id uint32) error {
-	r := l.rare
-	if l.state() != StateDown || r.id != id || r.decided || l.link.Closing() {
+// fallBack does what the configuration says, if the handler decided nothing on PeerDown number id. Bytes that have come
+// since are heard first.
+func (l *Layer) fallBack(id uint32, until int64) error {
+	r, now, v := l.rare, l.now(), l.cfg.onDown
+	switch {
+	case l.state() != StateDown || r.id != id || r.decided || l.link.Closing() || v.kind == keep:
+		return nil
+	case !l.flags.has(held) && now < until && l.link.Unread() > 0:
+		l.link.Post(func() error { return l.fallBack(id, until) })
 		return nil
 	}
-	err := &DownError{time.Duration(l.now() - l.heard), l.limit(), r.cause}
-	switch v := l.cfg.onDown; v.kind {
-	case keep:
+	err := &DownError{time.Duration(now - l.heard), l.limit(), r.cause}
+	switch v.kind {
 	case keepFor:
 		l.decide(id, v)
 	case closeIt:

@@ -1,6 +1,8 @@
 package liveness_test
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -19,15 +21,17 @@ import (
 // began.
 type side struct {
 	*conntest.Rig
-	t      testing.TB
-	rec    *conntest.Recorder
-	began  time.Time
-	told   []string // events of package liveness, such as "1s PeerDown"; without PeerTimings
-	events []any    // all of them
-	decide func(c *conn.Conn, ev any)
-	closed error // what OnClosed was given
-	failed error // what OnConnectFailed was given
-	over   bool
+	t           testing.TB
+	rec         *conntest.Recorder
+	began       time.Time
+	told        []string // events of package liveness, such as "1s PeerDown"; without PeerTimings
+	events      []any    // all of them
+	decide      func(c *conn.Conn, ev any)
+	onConnected func(c *conn.Conn)
+	closed      error // what OnClosed was given
+	failed      error // what OnConnectFailed was given
+	over        bool
+	all         []string // the calls so far
 }
 
 // A sideOption changes a side before it is opened.
@@ -36,6 +40,7 @@ type sideOption func(s *side, cfg *conn.Config)
 func open(t testing.TB, layer liveness.Maker, opts ...any) *side {
 	t.Helper()
 	s := &side{t: t, rec: &conntest.Recorder{TB: t, Stay: true}}
+	s.rec.Do = func(_ *conn.Conn, call string) { s.all = append(s.all, call) }
 	cfg := conn.Config{Layers: []interceptor.Factory{layer}}
 	rigOpts := []conntest.Option{conntest.Checked(t), func(r *conntest.Rig) { s.Rig, s.began = r, r.Now() }}
 	for _, o := range opts {
@@ -100,6 +105,13 @@ func (s *side) note(what string, info liveness.Info) {
 	assert.Same(s.t, l, info.Layer)
 }
 
+func (h *tap) OnConnected(c *conn.Conn) {
+	h.Recorder.OnConnected(c)
+	if h.s.onConnected != nil {
+		h.s.onConnected(c)
+	}
+}
+
 func (h *tap) OnClosed(c *conn.Conn, err error) {
 	h.s.closed, h.s.over = err, true
 	h.Recorder.OnClosed(c, err)
@@ -153,13 +165,14 @@ func (s *side) send(p string) {
 // A wire connects two sides, whose clocks it moves together. What the one writes the other reads at once, unless the wire
 // is cut: then it waits.
 type wire struct {
-	t    testing.TB
-	a, b *side
-	cut  bool
-	lost string // from a to b, while it was cut; and the other way round
-	back string
-	sees func(from *side, p string)
-	done map[*side]bool // whose end the other side knows
+	t       testing.TB
+	a, b    *side
+	cut     bool   // in both directions
+	cutBack bool   // from b to a
+	lost    string // from a to b, while it was cut; and the other way round
+	back    string
+	sees    func(from *side, p string)
+	done    map[*side]bool // whose end the other side knows
 }
 
 // connect joins two sides, and carries what they have said by now.
@@ -204,7 +217,7 @@ func (w *wire) move(from, to *side, kept *string) (moved bool) {
 	if p != "" && w.sees != nil {
 		w.sees(from, p)
 	}
-	if w.cut {
+	if w.cut || w.cutBack && from == w.b {
 		*kept += p
 		return false
 	}
@@ -289,4 +302,66 @@ func (c *counter) gaps(s *side) (least, most time.Duration) {
 		most = max(most, gap)
 	}
 	return least, most
+}
+
+// count returns how many calls there were that begin with prefix.
+func (s *side) count(prefix string) (n int) {
+	for _, call := range s.all {
+		if strings.HasPrefix(call, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+// ending is the error that the connection ended with, or never began.
+func (s *side) ending() error { return errors.Join(s.closed, s.failed) }
+
+// hello is the HELLO of a peer with these timings.
+func hello(timeout, minSpeak time.Duration) string {
+	return "\x01\x00\x00\x24FLM1\x01\x01\x00\x00" + micros(timeout) + micros(minSpeak) + "a nonce.\x00\x00\x00\x00"
+}
+
+func micros(d time.Duration) string {
+	if d == liveness.Never {
+		d = 0
+	}
+	return string(binary.BigEndian.AppendUint64(nil, uint64(d/us)))
+}
+
+// A chatterbox is a layer that has something to say at any time.
+type chatterbox struct {
+	interceptor.Pass
+	link interceptor.Link
+}
+
+func (c *chatterbox) Open(l interceptor.Link) error {
+	c.link = l
+	l.Ready()
+	return nil
+}
+
+// below puts it nearest the socket.
+func (c *chatterbox) below(_ *side, cfg *conn.Config) {
+	cfg.Layers = append([]interceptor.Factory{func() interceptor.Interceptor { return c }}, cfg.Layers...)
+}
+
+func splitWords(s string) []string { return strings.Fields(s) }
+
+func text(v any) string { return fmt.Sprint(v) }
+
+// run is Advance for a Manual rig: it stops at each deadline, and settles.
+func (s *side) run(d time.Duration) {
+	s.Settle()
+	for end := s.Now().Add(d); ; {
+		at := s.Deadline()
+		if at.IsZero() || at.After(end) || s.Done() {
+			at = end
+		}
+		s.Stall(max(at.Sub(s.Now()), 0))
+		s.Settle()
+		if !s.Now().Before(end) {
+			return
+		}
+	}
 }

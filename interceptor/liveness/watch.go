@@ -7,7 +7,8 @@ import "time"
 // INITIAL and DOWN are those of a connection that is not there, which is the application's affair. One that is kept
 // although it is down is okay again with the first message.
 type watch struct {
-	set    int64 // when the timer was set; what is heard sets it, too, but not while the connection is reopened
+	set    int64 // when the timer was set; what is heard sets it, too
+	deaf   int64 // ... but not what was heard by then: while the connection was reopened
 	tw     int64
 	armed  int64 // the deadline that the connection was given: what is served later than that is late
 	probe  probe
@@ -31,7 +32,7 @@ func (w *watch) heard() {
 
 func (l *Layer) startWatch(now int64) {
 	w := &l.needRare().watch
-	w.armed = -never
+	w.armed, w.deaf = -never, -never
 	l.setTimer(now)
 	if l.cfg.reopen {
 		l.setState(StateReopening)
@@ -50,7 +51,7 @@ func (l *Layer) setTimer(now int64) {
 // expiry is when the timer expires.
 func (l *Layer) expiry() int64 {
 	w := &l.rare.watch
-	if sign := l.sign(); sign > w.set && l.state() != StateReopening {
+	if sign := l.sign(); sign > max(w.set, w.deaf) && l.state() != StateReopening {
 		l.setTimer(sign)
 	}
 	return after(w.set, w.tw)
@@ -159,6 +160,7 @@ func (l *Layer) Answered() {
 	if w.numDWA++; w.numDWA == 3 {
 		l.setState(StateUp)
 		now := l.now()
+		w.deaf = now
 		l.link.Raise(PeerUp{Info: l.info(now, l.heard, Silence), DownFor: time.Duration(0)})
 		l.arm(now)
 	}
