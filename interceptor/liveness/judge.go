@@ -20,10 +20,7 @@ func (l *Layer) hear(now int64) {
 	l.flags.clear(excused)
 	switch l.state() {
 	case StateSuspect:
-		l.setState(StateUp)
-		if l.cfg.form == watchdog {
-			l.up(now, was)
-		}
+		l.clear(now, was)
 	case StateDown:
 		l.up(now, was)
 	}
@@ -32,8 +29,23 @@ func (l *Layer) hear(now int64) {
 	}
 }
 
+// clear takes suspicion back. Nothing is told, but by Watchdog. The deadline is that of T, which may be too late for the
+// next suspicion.
+func (l *Layer) clear(now, was int64) {
+	l.setState(StateUp)
+	if l.cfg.form == watchdog {
+		l.up(now, was)
+		return
+	}
+	l.arm(now)
+}
+
 // up tells that the peer is there again, having been silent since was.
 func (l *Layer) up(now, was int64) {
+	if l.link.Closing() {
+		l.setState(StateClosing)
+		return
+	}
 	l.setState(StateUp)
 	r := l.rare
 	r.keepUntil = never
@@ -100,7 +112,7 @@ func (l *Layer) look(now int64) (first bool) {
 		r.sign = now
 		l.moved(now)
 	}
-	r.looked, r.unread = true, n
+	r.looked, r.lookedAt, r.unread = true, now, n
 	return first
 }
 
@@ -109,10 +121,7 @@ func (l *Layer) look(now int64) (first bool) {
 func (l *Layer) moved(now int64) {
 	switch s := l.state(); {
 	case s == StateSuspect && l.flags.has(held):
-		l.setState(StateUp)
-		if l.cfg.form == watchdog {
-			l.up(now, l.heard)
-		}
+		l.clear(now, l.heard)
 	case s == StateDown && l.rare.cause == WriteStalled:
 		l.up(now, l.heard)
 	}
@@ -123,22 +132,21 @@ func (l *Layer) Reading(_ interceptor.Link, heldBack bool) {
 	r := l.needRare()
 	if heldBack {
 		l.flags.set(held)
-		r.looked = false
+		r.looked, r.lookedAt = false, l.now()
 		return
 	}
 	l.flags.clear(held | excused)
 	r.from = l.now()
-	r.stuckFrom = after(r.from, l.cfg.timeout)
+	r.stuckFrom = max(r.stuckFrom, after(r.from, l.cfg.timeout))
 	switch l.state() {
 	case StateSuspect:
-		l.setState(StateUp)
-		if l.cfg.form == watchdog {
-			l.up(r.from, l.heard)
-		}
+		l.clear(r.from, l.heard)
 	case StateDown:
 		if r.keepUntil != never {
 			r.keepUntil = max(r.keepUntil, after(r.from, l.cfg.timeout))
 		}
+	case StateEnded:
+		l.arm(r.from)
 	}
 }
 
@@ -325,11 +333,10 @@ func (l *Layer) nextLook(now int64) (next int64) {
 	// While reading is held, time is no sign of anything; but it must be known how long the signs have been missing.
 	often := min(l.cfg.suspect, t-t/4)
 	if l.flags.has(held) {
-		next = after(now, often)
 		if !l.flags.has(pending) {
-			return next
+			return after(now, often)
 		}
-		next = after(now, t/4)
+		next = max(after(l.rare.lookedAt, t/4), now)
 	} else {
 		next = l.nextQueueLook()
 	}

@@ -98,9 +98,10 @@ type rare struct {
 	repeat    int
 	decided   bool
 
-	looked bool  // unread is from this time of being held
-	unread int   // bytes that waited in the system when it was looked last
-	sign   int64 // when they were seen to have become more
+	looked   bool  // unread is from this time of being held
+	lookedAt int64 // when it was looked last; or when reading was held back
+	unread   int   // bytes that waited in the system then
+	sign     int64 // when they were seen to have become more
 
 	probed  int64 // Passive: when a peer that is down was probed last
 	frameAt int64 // Framed: when a frame that is not DATA must be complete; never, if there is none
@@ -190,6 +191,9 @@ func (l *Layer) queued() {
 	if !l.flags.has(pending) {
 		l.flags.set(pending)
 		l.spoke = l.now()
+		if l.state() == StateEnded { // nothing else is watched, so there may be no deadline
+			l.arm(l.spoke)
+		}
 	}
 }
 
@@ -205,8 +209,11 @@ func (l *Layer) Wrote(_ interceptor.Link, _, left int) {
 	if left == 0 {
 		l.flags.clear(pending)
 	}
-	if s := l.state(); s == StateSuspect || s == StateDown {
+	switch l.state() {
+	case StateSuspect, StateDown:
 		l.moved(now)
+	case StateEnded:
+		l.arm(now)
 	}
 }
 

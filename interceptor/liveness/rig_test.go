@@ -27,6 +27,7 @@ type side struct {
 	told        []string // events of package liveness, such as "1s PeerDown"; without PeerTimings
 	events      []any    // all of them
 	decide      func(c *conn.Conn, ev any)
+	find        func() *liveness.Layer // if not nil, instead of liveness.Of
 	onConnected func(c *conn.Conn)
 	closed      error // what OnClosed was given
 	failed      error // what OnConnectFailed was given
@@ -100,9 +101,7 @@ func (s *side) note(what string, info liveness.Info) {
 		what += " (" + info.Cause.String() + ")"
 	}
 	s.told = append(s.told, fmt.Sprint(s.Now().Sub(s.began), " ", what))
-	l, ok := liveness.Of(s.Conn().Layers())
-	assert.True(s.t, ok)
-	assert.Same(s.t, l, info.Layer)
+	assert.Same(s.t, s.layer(), info.Layer)
 }
 
 func (h *tap) OnConnected(c *conn.Conn) {
@@ -125,6 +124,9 @@ func (h *tap) OnConnectFailed(c *conn.Conn, err error) {
 // layer returns the side's layer.
 func (s *side) layer() *liveness.Layer {
 	s.t.Helper()
+	if s.find != nil {
+		return s.find()
+	}
 	l, ok := liveness.Of(s.Conn().Layers())
 	require.True(s.t, ok)
 	return l
