@@ -142,6 +142,10 @@ func (c *Conn) LocalAddr() netip.AddrPort { return c.b.Info().Local }
 // RemoteAddr returns the peer's address; see LocalAddr.
 func (c *Conn) RemoteAddr() netip.AddrPort { return c.b.Info().Remote }
 
+// Now returns the time of this turn, or of the last one: the same for all that happens in it. Like that of [time.Now] it
+// counts on when the wall clock is set; in a test it is what the test says.
+func (c *Conn) Now() time.Time { return c.time(c.now) }
+
 // Stats returns what was counted so far.
 func (c *Conn) Stats() Stats {
 	r := c.rarely()

@@ -431,3 +431,21 @@ func TestTMR13_NoOverflow(t *testing.T) {
 	s.Feed("x")
 	assert.Equal(t, append(all, `OnReceived "x"`), s.all)
 }
+
+// Now is an argument of the turn, not a clock: the same in all callbacks of one.
+func TestNowIsTheTimeOfTheTurn(t *testing.T) {
+	s := newScene(t)
+	s.open(conn.Config{})
+	began := s.Now()
+	s.Advance(time.Hour)
+	seen := 0
+	s.on("OnReceived", func(c *conn.Conn) {
+		seen++
+		assert.Equal(t, began.Add(time.Hour), c.Now())
+	})
+	s.Feed("a", "b")
+	assert.Equal(t, 2, seen)
+	s.Advance(time.Minute)
+	assert.Equal(t, began.Add(time.Hour), s.Conn().Now(), "between two turns it is the last one's")
+	s.Do(func(c *conn.Conn) { assert.Equal(t, s.Now(), c.Now()) })
+}
