@@ -36,8 +36,8 @@ const (
 var system = actor.System
 
 func TestMain(m *testing.M) {
-	if os.Getenv(peerEnv) != "" {
-		obey(os.Stdin, os.Stdout)
+	if kind := os.Getenv(peerEnv); kind != "" {
+		peerKinds[kind](os.Stdin, os.Stdout)
 		return
 	}
 	watchSignals()

@@ -20,8 +20,10 @@ import (
 	"github.com/galago-go/galago/actor"
 )
 
-// peerEnv, in its environment, makes a process of the test binary a peer.
+// peerEnv, in its environment, makes a process of the test binary a peer, of this kind.
 const peerEnv = "GALAGO_TEST_PEER"
+
+var peerKinds = map[string]func(in io.Reader, out io.Writer){"plain": obey, "watched": obeyWatched}
 
 // obey is what a peer process does. Each line of in is a command for all of its connections, which are plain and have
 // small receive buffers; the answer is one line.
@@ -150,8 +152,13 @@ type peerProcess struct {
 	exited  chan struct{}
 }
 
-// startPeer starts a peer process. launcher, if any, is a command that gets it as its arguments, and becomes it.
+// startPeer starts a plain peer process. launcher, if any, is a command that gets it as its arguments, and becomes it.
 func startPeer(t testing.TB, launcher ...string) *peerProcess {
+	t.Helper()
+	return startPeerOf(t, "plain", launcher...)
+}
+
+func startPeerOf(t testing.TB, kind string, launcher ...string) *peerProcess {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
@@ -162,7 +169,7 @@ func startPeer(t testing.TB, launcher ...string) *peerProcess {
 		answers: make(chan string, 1),
 		exited:  make(chan struct{}),
 	}
-	p.cmd.Env = append(os.Environ(), peerEnv+"=1")
+	p.cmd.Env = append(os.Environ(), peerEnv+"="+kind)
 	p.cmd.Stderr = &p.stderr
 	p.stdin, err = p.cmd.StdinPipe()
 	require.NoError(t, err)

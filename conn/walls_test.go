@@ -36,7 +36,7 @@ var walls = map[string]struct{ code, tests []string }{
 	"conn/conntest":        {code: []string{module + "conn", module + "conn/frame", module + "interceptor"}},
 	"conn/loop":            {code: []string{module + "conn", module + "interceptor", system}, tests: []string{module + "conn/"}},
 	"actor": {code: []string{module + "conn", module + "conn/loop", module + "interceptor", protoactor},
-		tests: []string{module + "conn/", module + "tls", system}},
+		tests: []string{module + "conn/", module + "interceptor/", module + "tls", system}},
 	"examples": {code: []string{module, protoactor}, tests: []string{system}},
 }
 
@@ -147,6 +147,8 @@ func TestWallsHold(t *testing.T) {
 		{"actor/a.go", system + "unix", false},
 		{"actor/a.go", module + "tls", false},
 		{"actor/a_test.go", module + "tls", true},
+		{"actor/a.go", module + "interceptor/liveness", false},
+		{"actor/a_test.go", module + "interceptor/liveness", true},
 		{"examples/echo/a.go", glue, true},
 		{"examples/echo/a.go", system + "unix", false},
 		{"examples/echo/a.go", "example.com/rival", false},

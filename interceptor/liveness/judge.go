@@ -236,8 +236,16 @@ func (l *Layer) pardon(now int64) {
 func (l *Layer) suspect(now int64, c Cause) {
 	l.setState(StateSuspect)
 	r := l.needRare()
-	r.cause, r.downAt = c, now
+	r.downAt = now
+	l.because(c)
 	l.link.Raise(PeerSuspect{l.info(now, l.heard, c)})
+}
+
+func (l *Layer) because(c Cause) {
+	l.rare.cause = c
+	if c == WriteStalled {
+		l.flags.set(stalled)
+	}
 }
 
 // down tells that the peer is down, or still is, and lets the handler decide. What it decides shows when the posted
@@ -249,7 +257,8 @@ func (l *Layer) down(now int64, c Cause) {
 		r.repeat, r.downAt, r.probed = 0, now, now
 	}
 	l.setState(StateDown)
-	r.cause, r.keepUntil, r.decided = c, never, false
+	r.keepUntil, r.decided = never, false
+	l.because(c)
 	r.id++
 	id := r.id
 	l.link.Raise(PeerDown{l.info(now, l.heard, c), r.repeat, id})

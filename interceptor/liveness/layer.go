@@ -220,6 +220,7 @@ func (l *Layer) Wrote(_ interceptor.Link, _, left int) {
 // CloseWrite ends speaking. It also comes for a half-close, after which the peer is still heard and judged.
 func (l *Layer) CloseWrite(k interceptor.Link) (err error) {
 	if l.cfg.form == framed && !l.flags.has(shut) {
+		l.queued()
 		err = k.Down([][]byte{byeFrame(byeDone, "")})
 	}
 	l.flags.set(shut)

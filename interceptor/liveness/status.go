@@ -15,7 +15,7 @@ type Status struct {
 	// to it.
 	LastSpoke time.Time
 	Held      bool // reading is held back: nothing can be heard
-	Stalled   bool // it was time to speak, but bytes of ours wait, and the system takes none
+	Stalled   bool // bytes of ours wait, and the system takes none: since it was time to speak, or for most of T
 }
 
 // Status returns what is known now. It does not allocate.
