@@ -72,8 +72,10 @@ func TestLIV8_ADeadCableThatIsMended(t *testing.T) {
 	both := startShells(t)
 	all, peers := c.watchers(both, timeout, nil)
 	for i, w := range all {
-		w.decide = func(ev liveness.PeerDown, _ *conn.Conn) { ev.KeepFor(slow) }
-		inTurn(t, w.probe, func() { _, _ = w.Conn().Send(patternFrom(0, 1000)) })
+		inTurn(t, w.probe, func() {
+			w.decide = func(ev liveness.PeerDown, _ *conn.Conn) { ev.KeepFor(slow) }
+			_, _ = w.Conn().Send(patternFrom(0, 1000))
+		})
 		soon(t, func() bool { return peers[i].ask("received") == "1000" }, "they talk")
 	}
 	c.cut()

@@ -344,3 +344,61 @@ func TestLIV20_APeerThatSpeaksButDoesNotRead(t *testing.T) {
 		assert.Equal(t, 1, len(w.told()), "%s", w.text())
 	})
 }
+
+// Idle sides keep each other up, on real clocks.
+func TestLIV28_IdleInEveryWay(t *testing.T) {
+	ways(t, func(t *testing.T, way way) {
+		const timeout = 200 * time.Millisecond
+		f := way.start(t, actor.Config{})
+		accepted := new(watcher)
+		s := f.serve(actor.ListenConfig{Conn: conn.Config{Layers: []interceptor.Factory{framedLayer(t, liveness.Config{Timeout: timeout})}}},
+			accepted.set)
+		dialed := f.watch(s.Addr().String(), liveness.Config{Timeout: timeout}, nil)
+		s.next()
+		accepted.awaitN(t, 1, "OnConnected", slow)
+		before := statsOf(t, dialed.probe)
+		began := time.Now()
+		time.Sleep(10 * timeout) // the time itself is the point
+		after := statsOf(t, dialed.probe)
+		took := time.Since(began)
+		for _, w := range []*watcher{accepted, dialed} {
+			for _, e := range w.told() { // a busy machine stops us, too; but nobody is down for that
+				assert.IsType(t, liveness.PeerSuspect{}, e.ev, w.text())
+			}
+			inTurn(t, w.probe, func() { assert.Zero(t, w.received) })
+		}
+		n := float64(after.BytesWritten-before.BytesWritten) / 4
+		assert.LessOrEqual(t, n, took.Seconds()/(timeout.Seconds()/4)*10/9+2, "a quarter of T, less a tenth")
+		assert.GreaterOrEqual(t, n, took.Seconds()/(timeout.Seconds()/4)/2)
+	})
+}
+
+// What was received before the silence is delivered before PeerDown, also by a reader that yields after every frame.
+func TestLIV28_DataComesBeforePeerDownInEveryWay(t *testing.T) {
+	ways(t, func(t *testing.T, way way) {
+		const timeout, size = 300 * time.Millisecond, 1 << 20
+		f := way.start(t, actor.Config{})
+		peer := startPeerOf(t, "watched")
+		w := f.watch(peer.ask("listen 127.0.0.1 1h"), liveness.Config{Timeout: timeout}, func(cfg *actor.DialConfig) {
+			cfg.Conn.Split = fixed(1024)
+		})
+		peer.ask("accept")
+		got := -1
+		inTurn(t, w.probe, func() {
+			w.onReceived = func(*probe, []byte) error { return conn.Yield }
+			w.decide = func(liveness.PeerDown, *conn.Conn) { got = w.received }
+		})
+		for range 16 {
+			peer.ask("send %d", size/16)
+		}
+		peer.halt()
+		next[liveness.PeerDown](t, w, 1)
+		inTurn(t, w.probe, func() { assert.Equal(t, w.received, got, "nothing comes after PeerDown that had come before") })
+		peer.resume()
+		require.Eventually(t, func() bool {
+			n := 0
+			inTurn(t, w.probe, func() { n = w.received })
+			return n == size
+		}, slow, 10*time.Millisecond, "and nothing is lost")
+	})
+}
