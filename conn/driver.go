@@ -85,7 +85,14 @@ func (d *Driver) Begin(now time.Time, m *Memory) {
 		c.born = now
 		c.limit = c.after(c.cfg.startTimeout())
 	}
-	c.now = max(c.now, int64(now.Sub(c.born))) // time does not run backwards
+	if at := int64(now.Sub(c.born)); at >= c.now { // time does not run backwards
+		c.now = at
+		if c.chain != nil {
+			m.now = now
+		}
+	} else if c.chain != nil {
+		m.now = c.time(c.now)
+	}
 	c.flags.clear(turnFlags)
 	if c.inputs != nil || c.flags.has(flagSocketJoined) {
 		c.takeInputs()
@@ -184,17 +191,18 @@ func (d *Driver) End() (more bool) {
 	return c.wantsTurn()
 }
 
-// plain reports whether the connection is merely open, without layers, so that the end of a turn has nothing to see to
-// but the write. Most turns are such.
+// plain reports whether the connection is merely open, and its layers, if it has some, know whether reading is held, so
+// that the end of a turn has nothing to see to but the write. Most turns are such.
 func (c *Conn) plain() bool {
-	return c.state == StateConnected && c.chain == nil && !c.flags.has(flagLook|flagPeerEnded|
-		flagTopEOF|flagWriteEnded|flagGoodbye|flagWireDeaf|flagBroken)
+	return c.state == StateConnected && !c.flags.has(flagLook|flagPeerEnded|
+		flagTopEOF|flagWriteEnded|flagGoodbye|flagWireDeaf|flagBroken|flagMute) &&
+		(c.chain == nil || (c.holders() != 0) == c.flags.has(flagHeldTold))
 }
 
 // rests reports whether a plain connection wants nothing but the peer's next bytes, as it has said before.
 func (c *Conn) rests() bool {
 	return c.flags&(flagReadable|flagWritable|flagUnwriteable) == flagWritable && c.armed == Hangup|Readable &&
-		c.holds == 0 && c.queue.pending == 0 && c.notices.ring == nil && c.inputs == nil && c.held == nil && !c.ticks() &&
+		c.holds == 0 && c.queue.pending == 0 && c.notices.ring == nil && c.inputs == nil && c.held == nil && !c.isDue() &&
 		c.plain()
 }
 

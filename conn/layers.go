@@ -110,7 +110,13 @@ func (l *link) Unread() int {
 }
 
 func (l *link) Info() interceptor.Info { return l.b.Info() }
-func (l *link) Now() time.Time         { return (*Conn)(l).time(l.now) }
+
+func (l *link) Now() time.Time {
+	if l.m == nil {
+		return (*Conn)(l).time(l.now)
+	}
+	return l.m.now
+}
 
 func (l *link) SetDeadline(t time.Time) {
 	c := (*Conn)(l)
@@ -131,10 +137,18 @@ func (c *Conn) openLayers() {
 			return
 		}
 	}
-	c.chain = chain
+	c.setChain(chain)
 	before := c.ownTotal
 	if err := chain.Open(c.link()); err != nil {
 		c.layerFailed(err, before)
+	}
+}
+
+// setChain is how a connection gets layers, in the middle of a turn.
+func (c *Conn) setChain(chain *interceptor.Chain) {
+	c.chain = chain
+	if c.m != nil {
+		c.m.now = c.time(c.now)
 	}
 }
 
@@ -282,7 +296,7 @@ func (c *Conn) Upgrade(f interceptor.Factory) error {
 	before := c.ownTotal
 	var err error
 	if c.chain == nil {
-		c.chain = new(interceptor.Chain)
+		c.setChain(new(interceptor.Chain))
 		if err = c.chain.Push(f()); err == nil {
 			err = c.chain.Open(c.link())
 		}

@@ -1,6 +1,9 @@
 package conn
 
-import "math/bits"
+import (
+	"math/bits"
+	"time"
+)
 
 const (
 	readBuffer = 64 << 10 // bytes one turn reads at most
@@ -22,6 +25,8 @@ const (
 type Memory struct {
 	read   []byte // filled by the reading of a turn; bytes lo to hi of it are not delivered yet
 	lo, hi int
+
+	now time.Time // of this turn, if the connection has layers: they ask often
 
 	giving  bool // OnReceived is on the stack
 	sending bool // a Send is passing down the layers

@@ -317,8 +317,40 @@ func (c *Conn) collect(p []byte) {
 		return
 	}
 	c.flags.clear(flagDry)
+	if c.leave(p) {
+		return
+	}
+	if m := c.m; m.hi > m.lo { // what was left there comes first
+		rest := m.read[m.lo:m.hi]
+		m.lo, m.hi = 0, 0
+		c.growHeld(len(rest) + len(p))
+		c.held.buf = append(c.held.buf, rest...)
+	}
 	c.growHeld(len(p))
 	c.held.buf = append(c.held.buf, p...)
+}
+
+// leave leaves p where it was read, if the layers passed it up as it is: nothing is held before it, and it follows what
+// was left there before. It reports whether it could. As without layers, the reading of the turn delivers from there.
+func (c *Conn) leave(p []byte) bool {
+	m := c.m
+	if len(p) == 0 || c.held != nil || m == nil || cap(p) > cap(m.read) {
+		return false
+	}
+	lo := cap(m.read) - cap(p) // if p is a part of it
+	hi := lo + len(p)
+	if hi > len(m.read) || &m.read[lo] != &p[0] {
+		return false
+	}
+	switch {
+	case m.lo == m.hi:
+		m.lo, m.hi = lo, hi
+	case m.hi == lo:
+		m.hi = hi
+	default:
+		return false
+	}
+	return true
 }
 
 // growHeld makes room for n more bytes behind what is held.
