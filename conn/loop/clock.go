@@ -61,15 +61,15 @@ func (c *clock) glance() bool {
 	return true
 }
 
-// forTurn returns the time for a turn of somebody who has a deadline, or has none.
+// forTurn returns the time for a turn of somebody who has a deadline soon, by ahead, or has none.
 //
-// Who has none gets a time that is a little late rather than early, for all that it can do with it is to set one, and no
-// deadline may come early. Who has one gets the exact time.
-func (c *clock) forTurn(deadline bool) time.Time {
+// Who has none gets a time that is a little late rather than early: it may set one, and no deadline may come early. Who
+// has one gets the exact time.
+func (c *clock) forTurn(soon bool) time.Time {
 	switch {
 	case c.glances == 0:
 		return c.now
-	case deadline:
+	case soon:
 		c.read()
 		return c.now
 	}

@@ -396,7 +396,7 @@ func (l *Loop) ready(s *Socket, i conn.Interest) {
 	o.Ready(i)
 	l.at = nil
 	if l.direct && l.elapsed < maxRound && o.link().enter() {
-		more := l.turn(o, l.forTurn(s.timer != 0))
+		more := l.turn(o, l.forTurn(l.timers.soon(s, l.ahead)))
 		if !l.glance() {
 			l.blame(o, l.read())
 		}

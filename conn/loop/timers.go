@@ -42,6 +42,7 @@ func (ts *timers) next() int64 {
 // set replaces who's deadline; the zero time takes it away.
 func (ts *timers) set(who timed, t time.Time) {
 	i := int(*who.place()) - 1
+	when := int64(t.Sub(ts.base)) // it saturates
 	switch {
 	case t.IsZero():
 		if i >= 0 {
@@ -51,11 +52,19 @@ func (ts *timers) set(who timed, t time.Time) {
 	case i < 0:
 		i = len(ts.heap)
 		ts.heap = append(ts.heap, deadline{who: who})
+	case ts.heap[i].when == when:
+		return // as after most turns
 	}
-	ts.heap[i].when = int64(t.Sub(ts.base)) // it saturates
+	ts.heap[i].when = when
 	if !ts.up(i) {
 		ts.down(i)
 	}
+}
+
+// soon reports whether who has a deadline that comes by t.
+func (ts *timers) soon(who timed, t time.Time) bool {
+	i := *who.place() - 1
+	return i >= 0 && ts.heap[i].when <= int64(t.Sub(ts.base))
 }
 
 // expire takes away the deadlines that have come by now, the earliest first, and tells whose they were. It ends even

@@ -39,9 +39,13 @@ func TestTimersAgreeWithAPlainList(t *testing.T) {
 		case 0:
 			ts.set(bells[i], time.Time{})
 			when[i] = never
+			require.False(t, ts.soon(bells[i], base.Add(time.Hour)))
 		case 1, 2:
 			when[i] = now + r.Int64N(1000) - 100
 			ts.set(bells[i], base.Add(time.Duration(when[i])))
+			ts.set(bells[i], base.Add(time.Duration(when[i]))) // again, as after a turn that changed nothing
+			at := now + r.Int64N(1000) - 100
+			require.Equal(t, when[i] <= at, ts.soon(bells[i], base.Add(time.Duration(at))))
 		default:
 			now += r.Int64N(50)
 			var want []int64
