@@ -20,10 +20,10 @@ func (c *cable) startWatched() *peerProcess {
 	return startPeerOf(c.t, "watched", "ip", "netns", "exec", c.there)
 }
 
-// watchers gives each kind of network a connection to a watched peer there.
-func (c *cable) watchers(both []*fixture, t time.Duration, change func(*actor.DialConfig)) (all []*watcher, peers []*peerProcess) {
+// watchers gives each of the networks a connection to a watched peer there.
+func (c *cable) watchers(networks []*fixture, t time.Duration, change func(*actor.DialConfig)) (all []*watcher, peers []*peerProcess) {
 	c.t.Helper()
-	for _, f := range both {
+	for _, f := range networks {
 		peer := c.startWatched()
 		w := f.watch(peer.ask("listen %s 1h", thereIP), liveness.Config{Timeout: t}, change)
 		peer.ask("accept")
@@ -39,7 +39,7 @@ func TestLIV6_AFINThatIsLost(t *testing.T) {
 		return
 	}
 	const timeout = time.Second
-	all, peers := c.watchers(startShells(t), timeout, nil)
+	all, peers := c.watchers(startWays(t), timeout, nil)
 	for i, w := range all {
 		inTurn(t, w.probe, func() { _, _ = w.Conn().Send([]byte{0}) })
 		soon(t, func() bool { return peers[i].ask("received") == "1" }, "the server is asked")
@@ -69,8 +69,8 @@ func TestLIV8_ADeadCableThatIsMended(t *testing.T) {
 		return
 	}
 	const timeout = time.Second
-	both := startShells(t)
-	all, peers := c.watchers(both, timeout, nil)
+	networks := startWays(t)
+	all, peers := c.watchers(networks, timeout, nil)
 	for i, w := range all {
 		inTurn(t, w.probe, func() {
 			w.decide = func(ev liveness.PeerDown, _ *conn.Conn) { ev.KeepFor(slow) }
@@ -117,7 +117,7 @@ func TestLIV19_ReadingWaitsForWritingAndTheHostIsDead(t *testing.T) {
 		return
 	}
 	const timeout = time.Second
-	all, _ := c.watchers(startShells(t), timeout, func(cfg *actor.DialConfig) {
+	all, _ := c.watchers(startWays(t), timeout, func(cfg *actor.DialConfig) {
 		cfg.Conn.ReadWaits = conn.On
 		cfg.Socket.WriteBuffer = 16 << 10
 	})
@@ -155,9 +155,9 @@ func TestLIV33_TheSystemsOwnWatch(t *testing.T) {
 		return
 	}
 	watch := liveness.OSFor(3 * time.Second)
-	both := startShells(t)
+	networks := startWays(t)
 	var doomed []*watcher
-	for _, f := range both {
+	for _, f := range networks {
 		w := new(watcher)
 		var cfg actor.ListenConfig
 		cfg.Conn.Layers = append(cfg.Conn.Layers, framedLayer(t, liveness.Config{Timeout: liveness.Never}))
@@ -169,7 +169,7 @@ func TestLIV33_TheSystemsOwnWatch(t *testing.T) {
 		inTurn(t, w.probe, func() { w.Conn().Pause() })
 		doomed = append(doomed, w)
 	}
-	lasting, _ := c.watchers(both, liveness.Never, nil) // without options
+	lasting, _ := c.watchers(networks, liveness.Never, nil) // without options
 	for _, w := range lasting {
 		inTurn(t, w.probe, func() { w.Conn().Pause() })
 	}
@@ -186,7 +186,7 @@ func TestLIV33_TheSystemsOwnWatch(t *testing.T) {
 		assert.Zero(t, w.count("Stopped"))
 		assert.NotContains(t, strings.Join(w.notes(), " "), "liveness.Peer")
 	}
-	for _, f := range both {
+	for _, f := range networks {
 		fastAbort(t, f.Network)
 	}
 }

@@ -86,25 +86,6 @@ func (d *daemon) signal(s syscall.Signal) {
 	require.NoError(d.t, d.cmd.Process.Signal(s))
 }
 
-// startWays starts a network in each way. They end together, before one of them looks for leaks.
-func startWays(t testing.TB) (all []*fixture) {
-	t.Helper()
-	for _, w := range everyWay {
-		w.together = true
-		all = append(all, w.start(t, actor.Config{}))
-	}
-	before := takeCensus()
-	t.Cleanup(func() {
-		for _, f := range all {
-			fastShutdown(t, f.Network)
-		}
-		if leak := before.wait(); leak != "" {
-			t.Errorf("leaked: %s", leak)
-		}
-	})
-	return all
-}
-
 // A redis client asks for numbers, and knows in which order it asked for what.
 type redisClient struct {
 	watcher

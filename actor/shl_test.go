@@ -47,7 +47,7 @@ func TestSHL1_EveryScenarioRunsInEveryWay(t *testing.T) {
 				continue
 			}
 			id := scenario.FindStringSubmatch(f.Name.Name)[1]
-			inAll[id] = inAll[id] || mentions(f, "ways", "waysInTurn")
+			inAll[id] = inAll[id] || mentions(f, "ways", "waysInTurn", "startWays")
 		}
 	}
 	delete(inAll, "SHL1") // it is about this

@@ -55,6 +55,26 @@ func waysInTurn(t *testing.T, f func(t *testing.T, w way)) {
 	}
 }
 
+// startWays starts a network in each way, for scenarios that share something dear: a server program, a cable. They end
+// together, before one of them looks for leaks.
+func startWays(t testing.TB) (all []*fixture) {
+	t.Helper()
+	for _, w := range everyWay {
+		w.together = true
+		all = append(all, w.start(t, actor.Config{}))
+	}
+	before := takeCensus()
+	t.Cleanup(func() {
+		for _, f := range all {
+			fastShutdown(t, f.Network)
+		}
+		if leak := before.wait(); leak != "" {
+			t.Errorf("leaked: %s", leak)
+		}
+	})
+	return all
+}
+
 // cannot leaves a scenario that means nothing in this way, and says why.
 func (w way) cannot(t *testing.T, why string) {
 	t.Helper()
