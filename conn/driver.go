@@ -85,13 +85,9 @@ func (d *Driver) Begin(now time.Time, m *Memory) {
 		c.born = now
 		c.limit = c.after(c.cfg.startTimeout())
 	}
-	if at := int64(now.Sub(c.born)); at >= c.now { // time does not run backwards
-		c.now = at
-		if c.chain != nil {
-			m.now = now
-		}
-	} else if c.chain != nil {
-		m.now = c.time(c.now)
+	c.now = max(c.now, int64(now.Sub(c.born))) // time does not run backwards
+	if c.chain != nil {
+		c.setTime(now)
 	}
 	c.flags.clear(turnFlags)
 	if c.inputs != nil || c.flags.has(flagSocketJoined) {
@@ -153,7 +149,7 @@ func (d *Driver) Deliver(n Notice) { d.c.deliver(n.n) }
 // Reads reports whether Read has anything to do in this turn. It may be left out if not.
 func (d *Driver) Reads() bool {
 	c := &d.c
-	return c.wantsRead() || c.isDue() || c.chain != nil && (c.holders() != 0) != c.flags.has(flagHeldTold)
+	return c.wantsRead() || c.isDue() || !c.informed()
 }
 
 // Read reads within the turn's budget, delivers frame by frame, and expires what is due.
@@ -166,7 +162,7 @@ func (d *Driver) Read() {
 // End writes once and reports whether there is reason for another turn.
 func (d *Driver) End() (more bool) {
 	c := &d.c
-	if c.plain() {
+	if c.plain() && c.informed() {
 		c.flush()
 		if c.rests() {
 			c.m = nil
@@ -179,7 +175,7 @@ func (d *Driver) End() (more bool) {
 		c.goodbye()
 		c.flush()
 	}
-	if !c.plain() {
+	if !c.plain() || !c.informed() {
 		c.expireLimits()
 		c.step()
 		c.tellReading()
@@ -191,19 +187,24 @@ func (d *Driver) End() (more bool) {
 	return c.wantsTurn()
 }
 
-// plain reports whether the connection is merely open, and its layers, if it has some, know whether reading is held, so
-// that the end of a turn has nothing to see to but the write. Most turns are such.
+// plain reports whether the connection is merely open. If it is informed, too, the end of a turn has nothing to see to
+// but the write. Most turns are such.
 func (c *Conn) plain() bool {
 	return c.state == StateConnected && !c.flags.has(flagLook|flagPeerEnded|
-		flagTopEOF|flagWriteEnded|flagGoodbye|flagWireDeaf|flagBroken|flagMute) &&
-		(c.chain == nil || (c.holders() != 0) == c.flags.has(flagHeldTold))
+		flagTopEOF|flagWriteEnded|flagGoodbye|flagWireDeaf|flagBroken|flagMute)
 }
+
+// informed reports whether the layers, if there are some, know whether reading is held.
+func (c *Conn) informed() bool { return c.chain == nil || c.heldTold() }
+
+//go:noinline // so that informed is inlined: most connections have no layers
+func (c *Conn) heldTold() bool { return (c.holders() != 0) == c.flags.has(flagHeldTold) }
 
 // rests reports whether a plain connection wants nothing but the peer's next bytes, as it has said before.
 func (c *Conn) rests() bool {
 	return c.flags&(flagReadable|flagWritable|flagUnwriteable) == flagWritable && c.armed == Hangup|Readable &&
-		c.holds == 0 && c.queue.pending == 0 && c.notices.ring == nil && c.inputs == nil && c.held == nil && !c.isDue() &&
-		c.plain()
+		c.holds == 0 && c.queue.pending == 0 && c.notices.ring == nil && c.inputs == nil && c.held == nil &&
+		!(c.ticks() && c.isDue()) && c.plain() && c.informed()
 }
 
 // Turn is a whole turn in one call; f, which may be nil, stands for the owner's messages.

@@ -144,6 +144,16 @@ func (c *Conn) openLayers() {
 	}
 }
 
+// setTime keeps the time of the turn for the layers: now, if time has not run backwards.
+func (c *Conn) setTime(now time.Time) {
+	if int64(now.Sub(c.born)) < c.now {
+		now = c.time(c.now)
+	}
+	if c.m != nil {
+		c.m.now = now
+	}
+}
+
 // setChain is how a connection gets layers, in the middle of a turn.
 func (c *Conn) setChain(chain *interceptor.Chain) {
 	c.chain = chain

@@ -26,8 +26,6 @@ type Memory struct {
 	read   []byte // filled by the reading of a turn; bytes lo to hi of it are not delivered yet
 	lo, hi int
 
-	now time.Time // of this turn, if the connection has layers: they ask often
-
 	giving  bool // OnReceived is on the stack
 	sending bool // a Send is passing down the layers
 
@@ -43,6 +41,8 @@ type Memory struct {
 	ledgers rings[sendEnd]
 	timers  []*timerSet
 	lent    int
+
+	now time.Time // of this turn, if the connection has layers: they ask often
 }
 
 // InUse returns how many bytes of blocks are lent now. Once every connection that took its turns with m is idle or
