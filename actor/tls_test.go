@@ -11,6 +11,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -308,8 +309,9 @@ func twoRecords(t *testing.T, s *server, cfg *tls.Config) (*secret, *probe) {
 	c.send("first")
 	c.send("other")
 	joined.on = false
-	_, err := raw.Write(joined.buf)
-	require.NoError(t, err)
+	if _, err := raw.Write(joined.buf); err != nil { // a server that aborts at once may be faster
+		require.ErrorIs(t, err, syscall.ECONNRESET)
+	}
 	return c, p
 }
 
