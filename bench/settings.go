@@ -112,11 +112,11 @@ func (set *settings) validate(w *workload) (err error) {
 }
 
 // everybody returns the list of rivals, with the noise control. If nobody gave a list, it is all that play the role, and
-// speak TLS if that is wanted; galago is always among them.
+// speak TLS if that is wanted.
 func (set *settings) everybody(w *workload) string {
 	if set.list == "" {
 		set.list = strings.Join(slices.DeleteFunc(serve.Names(w.role), func(name string) bool {
-			return set.tls && !canTLS(name) && name != "galago"
+			return set.tls && !canTLS(name)
 		}), ",")
 	}
 	if !set.noise {

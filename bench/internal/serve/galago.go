@@ -3,7 +3,6 @@ package serve
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"runtime"
 	"slices"
 
@@ -13,33 +12,29 @@ import (
 	"github.com/galago-go/galago/conn"
 	"github.com/galago-go/galago/conn/frame"
 	"github.com/galago-go/galago/interceptor"
+	gtls "github.com/galago-go/galago/tls"
 )
 
 // galagoKind has an actor for each connection, as in the examples, with every promise kept.
 var galagoKind = Kind{
 	Name:  "galago",
 	About: "an actor for each connection, on one event loop for each processor",
-	TLS:   galagoTLS,
+	TLS:   true,
 	Roles: map[Role]Func{Echo: galagoEcho, Frames: galagoFrames, Sink: galagoSink, Source: galagoSource,
 		Fanout: galagoFanout, Work: galagoWork},
 }
 
-// galagoTLS says whether galago has TLS. While it is false, bench refuses -tls.
-const galagoTLS = false
-
-// layers returns the layers of a galago connection: with a cfg, those that speak TLS.
-func layers(cfg *tls.Config) ([]interceptor.Factory, error) {
+// layers returns the layers of a galago connection: with a cfg, TLS.
+func layers(cfg *tls.Config) []interceptor.Factory {
 	if cfg == nil {
-		return nil, nil
+		return nil
 	}
-	return nil, errors.New("galago has no TLS yet")
+	return []interceptor.Factory{gtls.Server(cfg)}
 }
 
 // listenGalago serves with an actor from newActor for each connection.
-func listenGalago(cfg Config, sys *proto.ActorSystem, newActor func() actor.Actor, settings conn.Config) (err error) {
-	if settings.Layers, err = layers(cfg.TLS); err != nil {
-		return err
-	}
+func listenGalago(cfg Config, sys *proto.ActorSystem, newActor func() actor.Actor, settings conn.Config) error {
+	settings.Layers = layers(cfg.TLS)
 	network, err := actor.New(sys, actor.Config{Loops: runtime.GOMAXPROCS(0)})
 	if err != nil {
 		return err
