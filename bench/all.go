@@ -25,6 +25,7 @@ var everything = []string{
 	"latency",
 	"mixed",
 	"scale",
+	"storm",
 }
 
 // allCommand runs everything, one after the other, and keeps it in one file.
@@ -114,7 +115,7 @@ func (set *settings) handedOn(c *cli.Command, name string) (args []string) {
 		args = append(args, "-tls")
 	}
 	for _, r := range set.more {
-		if w.echoes() {
+		if w.echoes() && (set.tls || !w.needsTLS) {
 			args = append(args, "-rival", r)
 		}
 	}

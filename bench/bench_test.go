@@ -285,6 +285,23 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+func TestStormMeasuresWhoSpeaksTLS(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "result.json")
+	var out, errs bytes.Buffer
+	code := call(t, strings.Fields("storm -conns 3 -storm 4 -rate 500 -rounds 1 -duration 300ms -json "+file), &out, &errs)
+	require.Equal(t, 0, code, errs.String())
+	f, err := result.Load(file)
+	require.NoError(t, err)
+	for _, name := range []string{"net", "galago"} {
+		assert.NotEmpty(t, rowOf(out.String(), name))
+		for _, key := range []string{"p99", "alone", "with/without", "per cpu"} {
+			assert.Positive(t, value(t, f.Runs[0], name, key), "%s of %s", key, name)
+		}
+		assert.Contains(t, f.Runs[0].Server(name).Command, "-tls")
+	}
+	assert.Nil(t, f.Runs[0].Server("raw"))
+}
+
 func TestBadSettingsAreNamed(t *testing.T) {
 	for _, test := range []struct {
 		args string
@@ -316,6 +333,7 @@ func TestBadSettingsAreNamed(t *testing.T) {
 		{"bulk -direction up", []string{`"up"`, "in, out or both"}},
 		{"mixed -idle 20000", []string{"-idle is 20000", "19900"}},
 		{"latency -rate -1", []string{"-rate is -1"}},
+		{"storm -rate 0 -storm 0", []string{"-rate is 0", "-storm is 0", "10000"}},
 		{"scale -work 0s", []string{"-work is 0s", "1µs to 100ms"}},
 		{"scale -server-cpus 0", []string{"-server-cpus", "two or more"}},
 		{"fanout -depth 256", []string{"-depth is 256", "255"}},

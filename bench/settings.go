@@ -27,7 +27,8 @@ type settings struct {
 	serverCPUs, loadCPUs       string
 	json, html                 string
 
-	idle, rate int           // of mixed, of latency
+	idle, rate int // of mixed; of latency and storm
+	storm      int
 	direction  string        // of bulk
 	quiet      bool          // of all
 	work       time.Duration // of scale
@@ -84,6 +85,7 @@ func flag(to *bool, name, usage string) cli.Flag {
 
 // validate works out what follows from the flags. The error names each value that cannot work.
 func (set *settings) validate(w *workload) (err error) {
+	set.tls = set.tls || w.needsTLS
 	var errs []error
 	check := func(ok bool, format string, args ...any) {
 		if !ok {

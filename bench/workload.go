@@ -14,6 +14,7 @@ import (
 type workload struct {
 	name, about string
 	role        serve.Role // of the servers that are compared
+	needsTLS    bool       // it has TLS, whether -tls is given or not
 	defaults    defaults
 	depthIs     string                         // what depth is a number of; if empty, "messages in flight on each connection"
 	leastSize   int                            // bytes; if zero, 1

@@ -21,6 +21,9 @@ type Paced struct {
 	random *rand.Rand
 	next   time.Duration // when the next one is due
 	late   *hdrhistogram.Histogram
+
+	// Beside is called again and again by Run, for more load in the same thread; nil for none. It must not take long.
+	Beside func() error
 }
 
 // window is how many messages may be on the way on one connection. More mean that the server cannot keep up.
@@ -54,6 +57,11 @@ func (p *Paced) Run(d time.Duration) (took time.Duration, messages int, err erro
 			return now - begin, p.messages - before, nil
 		} else if now-begin > d+d/2+time.Second {
 			return 0, 0, fmt.Errorf("the server cannot keep up: %d messages have not come back", p.onWay())
+		}
+		if p.Beside != nil {
+			if err := p.Beside(); err != nil {
+				return 0, 0, err
+			}
 		}
 		n, err := p.wait(0)
 		if err != nil {
