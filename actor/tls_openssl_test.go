@@ -165,8 +165,8 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-// startProgram starts a program that ends with the test. A machine that lacks it skips the test, unless toolsEnv forbids that.
-func startProgram(t *testing.T, name string, args ...string) *program {
+// needTool skips the test on a machine that lacks a program, unless toolsEnv forbids that.
+func needTool(t *testing.T, name string) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
 		if os.Getenv(toolsEnv) == "1" {
@@ -174,6 +174,12 @@ func startProgram(t *testing.T, name string, args ...string) *program {
 		}
 		t.Skip(err)
 	}
+}
+
+// startProgram starts a program that ends with the test.
+func startProgram(t *testing.T, name string, args ...string) *program {
+	t.Helper()
+	needTool(t, name)
 	p := &program{t: t, cmd: exec.CommandContext(t.Context(), name, args...)}
 	in, err := p.cmd.StdinPipe()
 	require.NoError(t, err)
@@ -211,6 +217,21 @@ func (p *program) heard(want string) {
 	line, err := p.out.ReadString('\n')
 	require.NoError(p.t, err, "the program says: %s", &p.err)
 	require.Equal(p.t, want, strings.TrimSuffix(line, "\n"))
+}
+
+// heardSoon reads its standard output up to a line that begins with want, and returns the rest of that line.
+func (p *program) heardSoon(want string) string {
+	p.t.Helper()
+	late := time.AfterFunc(slow, func() { _ = p.cmd.Process.Kill() })
+	defer late.Stop()
+	for said := ""; ; {
+		line, err := p.out.ReadString('\n')
+		said += line
+		require.NoError(p.t, err, "the program says: %s%s", said, &p.err)
+		if rest, ok := strings.CutPrefix(line, want); ok {
+			return strings.TrimSuffix(rest, "\n")
+		}
+	}
 }
 
 // keyUpdateLen is a record with a KeyUpdate: header, message, type, tag.
