@@ -87,9 +87,12 @@ func TestReadmeTellsEveryPromise(t *testing.T) {
 	}
 	require.NotEmpty(t, promises)
 
+	_, section, ok := strings.Cut(document(t, "README.md"), "## What it promises\n")
+	require.True(t, ok)
+	section, _, _ = strings.Cut(section, "\n## ")
 	var told []string
 	row := regexp.MustCompile("(?m)^\\| (.*?) \\| `(?:Test|Fuzz)\\w+`.* \\|$")
-	for _, m := range row.FindAllStringSubmatch(document(t, "README.md"), -1) {
+	for _, m := range row.FindAllStringSubmatch(section, -1) {
 		told = append(told, m[1])
 	}
 	assert.Equal(t, promises, told)
