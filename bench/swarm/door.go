@@ -21,6 +21,7 @@ type door struct {
 	framing       framing
 	twisted       bool // its connections have a twist, and the dialers' must have it too
 	layered       bool
+	secrecy       *secrecy // TLS, below all other layers; nil if there is none
 	cfg           conn.Config
 	socket        loop.Options
 	listener      *actor.Listener
@@ -44,12 +45,21 @@ func (w *world) openDoors(dir string) error {
 				if layered {
 					d.cfg.Layers = w.layers(1, d.twisted, true, f, d.seed)
 				}
+				var err error
+				if d.secrecy, err = w.drawSecrecy(r); err != nil {
+					return err
+				}
+				d.cfg.Layers = d.secrecy.layers(false, d.cfg.Layers)
 				if err := w.openDoor(d, dir); err != nil {
 					return err
 				}
 				w.doors = append(w.doors, d)
 			}
 			d := &door{network: network, framing: f}
+			var err error
+			if d.secrecy, err = w.drawSecrecy(w.rng()); err != nil {
+				return err
+			}
 			ln, err := net.Listen(network, d.place(dir, len(w.witnesses)))
 			if err != nil {
 				return fmt.Errorf("the witness's listener: %w", err)
@@ -84,6 +94,9 @@ func (w *world) openDoor(d *door, dir string) (err error) {
 	d.addr = d.listener.Addr().String()
 	return nil
 }
+
+// expands reports whether a layer makes more bytes of what is sent.
+func (d *door) expands() bool { return d.twisted || d.secrecy != nil }
 
 func (d *door) seed() uint64 {
 	d.mu.Lock()

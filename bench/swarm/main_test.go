@@ -42,7 +42,7 @@ func TestSwarm(t *testing.T) {
 	assert.Empty(t, errs.String())
 	for _, row := range []string{
 		"connections", "sends accepted", "  OnSent", "Writes with Ack: Written", "bytes checked by galago's ends",
-		"bytes checked by witnesses", "OnThrottled", "pauses", "panics", "ends: galago, in order", "ends: galago, aborted",
+		"bytes checked by witnesses", "OnThrottled", "pauses", "handshakes of TLS", "  of resumed sessions", "panics", "ends: galago, in order", "ends: galago, aborted",
 		"ends: witness, in order", "  ended in order by Shutdown",
 	} {
 		assert.Regexp(t, `(?m)^`+row+` +[1-9]\d*$`, out.String(), "nothing of this was tried")
@@ -55,7 +55,7 @@ func TestSwarm(t *testing.T) {
 func TestEveryKindAlone(t *testing.T) {
 	for _, args := range []string{
 		"-portable", "-blocking", "-portable -blocking", "-net tcp", "-net unix", "-witness 1", "-layers 1 -witness 0",
-		"-layers 1 -fault 1", "-write 1", "-panic 1", "-abort 1",
+		"-layers 1 -fault 1", "-tls 1", "-tls 1 -portable -blocking", "-tls 1 -witness 1", "-tls 1 -layers 1", "-write 1", "-panic 1", "-abort 1",
 		"-stop 1", "-close 1", "-half 1", "-cut 1", "-fail 1", "-slow 1", "-pause 1 -yield 1", "-idle 1", "-hasty 1",
 		"-early 1", "-adopt 1 -witness 0", "-oversize 1", "-loops 1 -conns 1", "-sizes 1", "-sizes 1000000 -sends 2",
 	} {
@@ -72,7 +72,7 @@ func TestEveryKindAlone(t *testing.T) {
 
 func TestBadSettingsAreNamed(t *testing.T) {
 	for _, test := range []struct{ args, says string }{
-		{"-conns 0", "-conns is 0"}, {"-panic 2", "-panic is 2"}, {"-abort NaN", "-abort is NaN"},
+		{"-conns 0", "-conns is 0"}, {"-panic 2", "-panic is 2"}, {"-tls 2", "-tls is 2"}, {"-abort NaN", "-abort is NaN"},
 		{"-duration -1s", "-duration is -1s"},
 		{"-net udp", "-net is udp"}, {"-sizes 0", "-sizes is 0"}, {"-sizes 1048576", "-sizes is 1048576"},
 		{"-rate -1", "-rate is -1"},

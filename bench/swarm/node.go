@@ -7,6 +7,7 @@ import (
 
 	"github.com/galago-go/galago/actor"
 	"github.com/galago-go/galago/conn"
+	"github.com/galago-go/galago/tls"
 )
 
 // A node is the actor of one end. It passes all on to its side, which outlives it.
@@ -59,7 +60,7 @@ func (n *node) started(ctx proto.Context) {
 		return
 	}
 	if n.s == nil {
-		n.s = n.w.newSide(1, &n.door.cfg, n.door.framing, n.door.twisted, n.door.layered)
+		n.s = n.w.newSide(1, &n.door.cfg, n.door, n.door.layered)
 	}
 	n.s.pid = self
 	n.w.sides.Store(self.Id, n.s)
@@ -133,6 +134,12 @@ func (n *node) OnEvent(_ *conn.Conn, ev any) {
 			n.w.rep.add(countEvents, 1)
 			s.told.onEvent(uint64(ev))
 		case conn.Connecting:
+		case tls.Established:
+			s.told.onEstablished()
+			n.w.rep.add(countSecured, 1)
+			if ev.Layer.State().DidResume {
+				n.w.rep.add(countResumed, 1)
+			}
 		default:
 			s.fail("OnEvent with a %T", ev)
 		}

@@ -44,6 +44,8 @@ const (
 	countTimers
 	countIdles
 	countEvents
+	countSecured
+	countResumed
 	countHalves
 	countTrouble
 	countPanics
@@ -81,6 +83,8 @@ var countNames = [counts]string{
 	countTimers:       "OnTimer",
 	countIdles:        "OnIdle",
 	countEvents:       "events of layers",
+	countSecured:      "handshakes of TLS",
+	countResumed:      "  of resumed sessions",
 	countHalves:       "half-closes",
 	countTrouble:      "aborts, stops, early and broken ends",
 	countPanics:       "panics",

@@ -32,7 +32,7 @@ type settings struct {
 	witness, adopt, early                   float64
 	abort, stop, closing, half, cut, fail   float64
 	panics, pause, yield, slow, idle, hasty float64
-	layers, fault, write, oversize          float64
+	layers, fault, write, oversize, tls     float64
 }
 
 // defaults are moderate: they leave a machine with two processors room for other work.
@@ -43,7 +43,7 @@ func defaults() settings {
 		witness: 0.2, adopt: 0.05, early: 0.02,
 		abort: 0.06, stop: 0.04, closing: 0.08, half: 0.3, cut: 0.04, fail: 0.02,
 		panics: 0.15, pause: 0.3, yield: 0.1, slow: 0.2, idle: 0.1, hasty: 0.03,
-		layers: 0.4, fault: 0.25, write: 0.3, oversize: 0.05,
+		layers: 0.4, fault: 0.25, write: 0.3, oversize: 0.05, tls: 0.3,
 	}
 }
 
@@ -97,6 +97,7 @@ func (s *settings) shares() []share {
 		{"idle", &s.idle, "ends with an idle timeout"},
 		{"hasty", &s.hasty, "ends with a short CloseTimeout"},
 		{"layers", &s.layers, "listeners whose connections have layers"},
+		{"tls", &s.tls, "listeners that speak TLS; witnesses do by crypto/tls"},
 		{"fault", &s.fault, "ends with layers whose layers break or corrupt"},
 		{"write", &s.write, "ends for which another actor writes too"},
 		{"oversize", &s.oversize, "ends that try to send more than MaxPending"},

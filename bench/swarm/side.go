@@ -62,11 +62,11 @@ type side struct {
 var errPlanned = errors.New("as planned")
 
 // newSide makes the side of a connection. If it is troubled, a layer of it may break at any time.
-func (w *world) newSide(dir int, cfg *conn.Config, f framing, expands, troubled bool) *side {
-	s := &side{w: w, dir: dir, cfg: cfg, framing: f}
-	s.in.framing = f
+func (w *world) newSide(dir int, cfg *conn.Config, d *door, troubled bool) *side {
+	s := &side{w: w, dir: dir, cfg: cfg, framing: d.framing}
+	s.in.framing = d.framing
 	s.told = told{
-		fail: s.fail, expands: expands, breaks: troubled, others: true,
+		fail: s.fail, expands: d.expands(), breaks: troubled, secret: d.secrecy != nil, others: true,
 		maxSend: cfg.MaxPending, maxQueue: cfg.HighWater + cfg.MaxPending,
 	}
 	if troubled {

@@ -16,11 +16,13 @@ type told struct {
 
 	expands  bool // a layer makes more bytes of what is sent
 	breaks   bool // a layer may fail at any time
+	secret   bool // there is TLS
 	others   bool // Writes of other actors are sends too
 	maxSend  int  // bytes; Config.MaxPending
 	maxQueue int  // bytes that may be pending
 
 	busy      atomic.Bool
+	secured   bool // tls.Established was told
 	connected bool
 	ended     bool
 	endErr    error // of the last callback
@@ -65,6 +67,9 @@ func (t *told) enter(name string) {
 	case name == "OnConnected":
 		if t.connected {
 			t.fail("a second OnConnected")
+		}
+		if t.secret && !t.secured {
+			t.fail("OnConnected before tls.Established")
 		}
 		t.connected = true
 	case !t.connected && name != "OnEvent" && name != "OnConnectFailed":
@@ -256,6 +261,14 @@ func (t *told) onEvent(number uint64) {
 		t.fail("OnEvent %d of our layer after %d", number, t.events)
 	}
 	t.events = number
+}
+
+// onEstablished checks the event of TLS.
+func (t *told) onEstablished() {
+	if !t.secret || t.secured || t.connected {
+		t.fail("tls.Established, with TLS %v, the second one %v, after OnConnected %v", t.secret, t.secured, t.connected)
+	}
+	t.secured = true
 }
 
 // onEnd checks the last callback, and that the statistics agree with what was told.

@@ -18,6 +18,7 @@ type witness struct {
 	pair *pair
 	dir  int
 	nc   net.Conn
+	raw  net.Conn // the same, or what is below TLS
 	plan plan
 	rng  *rand.Rand // of the writer
 	out  stream
@@ -35,9 +36,9 @@ type witness struct {
 	err error      // why it did not end in order
 }
 
-func (w *world) newWitness(dir int, nc net.Conn, f framing) *witness {
-	x := &witness{w: w, dir: dir, nc: nc, framing: f, eof: make(chan struct{}), quit: make(chan struct{})}
-	x.in.framing = f
+func (w *world) newWitness(dir int, nc net.Conn, d *door) *witness {
+	x := &witness{w: w, dir: dir, nc: d.secrecy.over(nc, dir == 0), raw: nc, framing: d.framing, eof: make(chan struct{}), quit: make(chan struct{})}
+	x.in.framing = d.framing
 	_ = nc.SetDeadline(time.Now().Add(w.set.bound))
 	return x
 }
@@ -57,7 +58,7 @@ func (w *world) acceptWitnesses(d *door) {
 		if err != nil {
 			return
 		}
-		w.witnessing.Go(func() { w.newWitness(1, nc, d.framing).run(nil) })
+		w.witnessing.Go(func() { w.newWitness(1, nc, d).run(nil) })
 	}
 }
 
@@ -257,10 +258,10 @@ func (x *witness) breaksOff(after time.Duration) bool {
 	}
 	x.may |= mayAbort
 	x.failed(errPlanned)
-	if tcp, ok := x.nc.(*net.TCPConn); ok {
+	if tcp, ok := x.raw.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
-	x.nc.Close()
+	x.raw.Close()
 	return true
 }
 

@@ -132,7 +132,10 @@ func (w *world) dialAsWitness(p *pair, r *rand.Rand) {
 		w.notBegun(p, "net.Dial", err)
 		return
 	}
-	w.newWitness(0, nc, d.framing).run(p)
+	p.mu.Lock()
+	p.layered = d.secrecy != nil
+	p.mu.Unlock()
+	w.newWitness(0, nc, d).run(p)
 }
 
 // dial connects a galago actor to a door.
@@ -145,11 +148,12 @@ func (w *world) dial(p *pair, r *rand.Rand, d *door) {
 	if d.witness != nil && happens(r, 0.5) {
 		cfg.ReadWaits = conn.On
 	}
+	cfg.Layers = d.secrecy.layers(true, cfg.Layers)
 	to := actor.DialConfig{Conn: cfg, Blocking: w.set.blocking}
 	p.mu.Lock()
-	p.layered = d.layered
+	p.layered = d.layered || d.secrecy != nil
 	p.mu.Unlock()
-	s := w.newSide(0, &to.Conn, d.framing, d.twisted, troubled)
+	s := w.newSide(0, &to.Conn, d, troubled)
 	s.join(p)
 	n := &node{w: w, s: s}
 	pid, err := w.connect(n, d, r, &to)
