@@ -148,8 +148,7 @@ func TestFanoutMeasuresEveryRival(t *testing.T) {
 	wantValues(t, run, serve.Fanout, "cpu", "rate", "p50", "rss")
 	assert.Zero(t, value(t, run, "raw", "wakes/burst"), "nobody to wake")
 	assert.Less(t, value(t, run, "raw", "allocations"), 0.005, "nothing to allocate")
-	assert.Positive(t, value(t, run, "galago", "wakes/burst"), "the loop is woken")
-	assert.LessOrEqual(t, value(t, run, "galago", "wakes/burst"), 1.1, "once for a burst")
+	assert.LessOrEqual(t, value(t, run, "galago", "wakes/burst"), 1.1, "the loop is woken once for a burst at most")
 
 	run, _ = shortRun(t, serve.Fanout, "fanout", "-conns", "40", "-depth", "20", "-duration", "100ms")
 	wantValues(t, run, serve.Fanout, "cpu", "rate", "p50")
