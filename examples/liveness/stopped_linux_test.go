@@ -19,7 +19,7 @@ func TestLIV9_AServerIsStoppedAndGoesOn(t *testing.T) {
 	down, _ := client.happens(t, "down: ")
 	require.NoError(t, server.cmd.Process.Signal(syscall.SIGCONT))
 	up, for_ := client.happens(t, "up: it was down for ")
-	assert.Greater(t, up, down)
+	assert.GreaterOrEqual(t, up, down)
 	d, err := time.ParseDuration(for_)
 	require.NoError(t, err)
 	assert.InDelta(t, (up - down).Seconds(), d.Seconds(), 0.1)
