@@ -15,11 +15,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// certificate makes a self-signed certificate for localhost and 127.0.0.1.
 func certificate(t testing.TB) stdtls.Certificate {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	cert, err := selfSigned()
 	require.NoError(t, err)
+	return cert
+}
+
+// selfSigned makes a self-signed certificate for localhost and 127.0.0.1.
+func selfSigned() (stdtls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return stdtls.Certificate{}, err
+	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
 		Subject:      pkix.Name{CommonName: "localhost"},
@@ -29,8 +37,7 @@ func certificate(t testing.TB) stdtls.Certificate {
 		NotAfter:     time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	return stdtls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return stdtls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
 // trusting returns a pool with the leaf of cert.
