@@ -1,14 +1,9 @@
 package main
 
 import (
-	"crypto/ecdsa"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -23,15 +18,8 @@ func certificate(t *testing.T) (pair tls.Certificate, cert, key string) {
 	t.Helper()
 	pair, err := selfsigned.New()
 	require.NoError(t, err)
-	der, err := x509.MarshalECPrivateKey(pair.PrivateKey.(*ecdsa.PrivateKey))
+	cert, key, err = selfsigned.Write(t.TempDir(), pair)
 	require.NoError(t, err)
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	write := func(file, kind string, der []byte) {
-		require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
-	}
-	write(cert, "CERTIFICATE", pair.Certificate[0])
-	write(key, "EC PRIVATE KEY", der)
 	return pair, cert, key
 }
 

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"crypto/ecdsa"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"os"
@@ -146,14 +143,9 @@ func TestTestssl(t *testing.T) {
 	require.NoError(t, err)
 	pair, err := selfsigned.New()
 	require.NoError(t, err)
-	der, err := x509.MarshalECPrivateKey(pair.PrivateKey.(*ecdsa.PrivateKey))
+	cert, key, err := selfsigned.Write(t.TempDir(), pair)
 	require.NoError(t, err)
-	file := filepath.Join(t.TempDir(), "pair.pem")
-	both := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}),
-		pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})...)
-	require.NoError(t, os.WriteFile(file, both, 0o600))
-
-	p := start(t, "-cert", file, "-key", file)
+	p := start(t, "-cert", cert, "-key", key)
 	var ours, theirs []finding
 	began := time.Now()
 	var running sync.WaitGroup

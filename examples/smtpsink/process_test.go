@@ -3,10 +3,8 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"net"
 	"os"
@@ -104,15 +102,12 @@ func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
 	t.Helper()
 	pair, err := selfsigned.New()
 	require.NoError(t, err)
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	der, err := x509.MarshalECPrivateKey(pair.PrivateKey.(*ecdsa.PrivateKey))
+	cert, key, err = selfsigned.Write(t.TempDir(), pair)
 	require.NoError(t, err)
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
-	require.NoError(t, os.WriteFile(cert, text, 0o600))
-	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600))
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	require.NoError(t, err)
 	pool = x509.NewCertPool()
-	require.True(t, pool.AppendCertsFromPEM(text))
+	pool.AddCert(leaf)
 	return cert, key, pool
 }
 
