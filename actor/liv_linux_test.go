@@ -17,6 +17,7 @@ import (
 	"github.com/galago-go/galago/conn"
 	"github.com/galago-go/galago/interceptor"
 	"github.com/galago-go/galago/interceptor/liveness"
+	"github.com/galago-go/galago/tls"
 )
 
 // The scenarios of package liveness that need processes, in every way that connections run.
@@ -49,10 +50,8 @@ func (w *watcher) set(p *probe) {
 	w.probe = p
 	p.quiet = true
 	p.onEvent = func(p *probe, ev any) {
-		if _, ok := ev.(liveness.PeerTimings); ok {
-			return
-		}
-		if _, ok := ev.(conn.Connecting); ok {
+		switch ev.(type) {
+		case liveness.PeerTimings, conn.Connecting, tls.Established:
 			return
 		}
 		w.mu.Lock()

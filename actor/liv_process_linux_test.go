@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	stdtls "crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -18,12 +20,14 @@ import (
 	"github.com/galago-go/galago/conn"
 	"github.com/galago-go/galago/interceptor"
 	"github.com/galago-go/galago/interceptor/liveness"
+	"github.com/galago-go/galago/tls"
 )
 
 // obeyWatched is what a watched peer process does: it has one connection, with a Framed layer. Each line of in is a
 // command, the answer is one line.
 //
-//	listen HOST T    listens on a free port; the answer is the address
+//	listen HOST T    listens on a free port; the answer is the address. Two more words put TLS below the Framed layer (secret)
+//	                 or in its place (tls), with this certificate and its key, PEM in base64
 //	dial ADDR T      connects
 //	accept           waits until a client is connected
 //	send N           sends the next N bytes of the pattern
@@ -122,6 +126,21 @@ func (p *watchedProcess) config(t string) (conn.Config, error) {
 	return conn.Config{Layers: []interceptor.Factory{layer}, ReadWaits: conn.Off}, err
 }
 
+// encrypt puts TLS below the layers of cfg, or in their place.
+func encrypt(cfg *conn.Config, how, pem64 string) error {
+	text, err := base64.StdEncoding.DecodeString(pem64)
+	if err != nil {
+		return err
+	}
+	pair, err := stdtls.X509KeyPair(text, text)
+	layers := []interceptor.Factory{tls.Server(&tls.Config{Certificates: []tls.Certificate{pair}})}
+	if how == "secret" {
+		layers = append(layers, cfg.Layers...)
+	}
+	cfg.Layers = layers
+	return err
+}
+
 func (p *watchedProcess) await() (string, error) {
 	select {
 	case p.pid = <-p.connected:
@@ -142,6 +161,9 @@ func (p *watchedProcess) do(command []string) (answer string, err error) {
 	switch command[0] {
 	case "listen":
 		cfg, err := p.config(command[2])
+		if err == nil && len(command) > 3 {
+			err = encrypt(&cfg, command[3], command[4])
+		}
 		if err != nil {
 			return "", err
 		}
