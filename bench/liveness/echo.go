@@ -99,12 +99,11 @@ func measureEcho(p *process, l *load) (float64, error) {
 
 // A load keeps one message in flight on each connection. It frames them, if the server does.
 type load struct {
-	ep   int
-	fds  []int
-	msg  []byte
-	got  []int // bytes of an answer that came
-	open bool  // messages are in flight
-	buf  []byte
+	ep  int
+	fds []int
+	msg []byte
+	got []int // bytes of an answer that came
+	buf []byte
 }
 
 func newLoad(addr string, n int, framed bool) (*load, error) {

@@ -32,11 +32,8 @@ type settings struct {
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == childWord {
-		if err := child(os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "liveness:", err)
-			os.Exit(1)
-		}
-		return
+		fmt.Fprintln(os.Stderr, "liveness:", child(os.Args[2:])) // it returns only if it fails
+		os.Exit(1)
 	}
 	os.Exit(command(os.Args[1:], os.Stdout, os.Stderr))
 }
