@@ -129,7 +129,7 @@ func TestThePoolBoundsWhatComputes(t *testing.T) {
 		running.Add(-1)
 		return &own, nil
 	}}
-	layer := tls.Server(server, tls.WithPool(tls.NewPool(size)))
+	layer := tls.Server(server, tls.WithPool(tls.NeverStuck(tls.NewPool(size))))
 	var all []*talk
 	for range clients {
 		all = append(all, at(layer, honest(client)).begin(t))
