@@ -32,6 +32,49 @@ func TestBytesPassedUpAsTheyAreAreNotCopied(t *testing.T) {
 	assert.Positive(t, lent, "what is not as it was read is kept")
 }
 
+// What a layer makes in memory that the connection lends is delivered from there, behind what is held, if that is little.
+func TestBytesMadeInLentMemoryAreNotCopied(t *testing.T) {
+	room := func(l interceptor.Link) []byte { return l.(interceptor.Lender).Room() }
+	made := []byte(nil)
+	s := newScene(t)
+	l := s.layer("a", func(s *sceneLayer) {
+		s.up = func(l interceptor.Link, p []byte) error {
+			for part := range bytes.SplitSeq(p, []byte("/")) {
+				out := bytes.ToUpper(part)
+				if made = room(l); len(made) >= len(out) {
+					out = made[:copy(made, out)]
+				}
+				if err := l.Up(out); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	})
+	s.open(conn.Config{Layers: []interceptor.Factory{l}})
+	lent, inHand := -1, []byte(nil)
+	s.on("OnReceived", func(*conn.Conn) {
+		lent, inHand = s.Memory().InUse(), room(s.layers[0].link)
+	})
+	s.Feed("one/two")
+	assert.Equal(t, "ONETWO", s.rec.Received())
+	assert.Zero(t, lent)
+	assert.Empty(t, inHand, "nothing is lent while a frame of it may be in the handler's hands")
+	assert.Empty(t, room(s.layers[0].link), "nor outside a turn's reading")
+
+	s.Do(func(c *conn.Conn) { c.SetSplit(frame.Lines(64 << 10)) })
+	s.Feed("ab/c")
+	assert.Positive(t, s.Memory().InUse(), "a frame that is not whole is kept")
+	s.Feed("d\n/x")
+	assert.Equal(t, "ABCD", s.rec.Received())
+	assert.Zero(t, lent, "what was kept has moved there")
+	s.Feed(strings.Repeat("y", 40<<10))
+	s.Feed("z")
+	assert.Empty(t, made, "so much is not moved")
+	s.Feed("\n")
+	assert.Equal(t, "X"+strings.Repeat("Y", 40<<10)+"Z", s.rec.Received())
+}
+
 // However layers pass bytes up - whole, in parts that follow each other or do not, from memory of their own, twice - they
 // are delivered in this order, and none is lost or changed.
 func TestBytesPassedUpInAnyWay(t *testing.T) {
@@ -52,7 +95,12 @@ func TestBytesPassedUpInAnyWay(t *testing.T) {
 				}
 				p = p[n:]
 				var err error
-				switch r.IntN(6) {
+				switch r.IntN(8) {
+				case 3, 4: // other bytes, made in lent memory
+					if room := l.(interceptor.Lender).Room(); len(room) >= n {
+						part = room[:copy(room, part)]
+					}
+					err = up(l, part)
 				case 0: // for the layer itself
 				case 1:
 					err = up(l, bytes.Clone(part))

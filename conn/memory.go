@@ -7,7 +7,8 @@ import (
 
 const (
 	readBuffer = 64 << 10 // bytes one turn reads at most
-	maxBufs    = 256      // buffers one Backend.Write is given at most
+	madeBuffer = 2 * readBuffer
+	maxBufs    = 256 // buffers one Backend.Write is given at most
 
 	minClass  = 6       // the smallest buffer lent for held bytes is 1<<minClass
 	maxClass  = 17      // the largest one that is kept for reuse
@@ -23,9 +24,12 @@ const (
 // A connection borrows from the Memory of its turn and gives back, to that of a later turn, as soon as it needs the
 // block no more. A nil Memory lends from the heap and keeps nothing.
 type Memory struct {
-	read   []byte // filled by the reading of a turn; bytes lo to hi of it are not delivered yet
+	read   []byte // filled by the reading of a turn
+	made   []byte // what layers made of that, if they did so here
+	in     []byte // read or made; bytes lo to hi of it are not delivered yet
 	lo, hi int
 
+	reading bool // the reading of a turn is on the stack
 	giving  bool // OnReceived is on the stack
 	sending bool // a Send is passing down the layers
 

@@ -57,7 +57,7 @@ func (c *Conn) Resume() { c.holds &^= holdPause }
 func (c *Conn) read() {
 	c.flags.clear(flagRaised)
 	c.flags.set(flagReadDone)
-	c.m.giving = false
+	c.m.giving, c.m.reading = false, true
 	// Deferred, so that a panic in OnReceived loses only the frame that caused it.
 	defer c.keepRest()
 	for c.mayRead() {
@@ -121,7 +121,7 @@ func (c *Conn) deafen() {
 // input is what is read and not delivered yet: in the shared buffer while the turn that read it lasts, else held.
 func (c *Conn) input() []byte {
 	if c.m != nil && c.m.hi > c.m.lo {
-		return c.m.read[c.m.lo:c.m.hi]
+		return c.m.in[c.m.lo:c.m.hi]
 	}
 	return c.kept()
 }
@@ -277,21 +277,30 @@ func (c *Conn) space() []byte {
 	if m.read == nil {
 		m.read = make([]byte, readBuffer)
 	}
-	m.lo, m.hi = 0, 0
+	m.in, m.lo, m.hi = m.read, 0, 0
 	if c.layered() || c.flags.has(flagDeaf|flagWireDeaf) {
 		return m.read
 	}
 	if c.held == nil {
 		return m.read
 	}
-	if kept := c.kept(); len(kept) <= readBuffer/2 {
-		m.hi = copy(m.read, kept)
-		c.releaseHeld()
+	if c.unhold() {
 		return m.read[m.hi:]
 	}
 	c.growHeld(readBuffer / 2)
 	buf := c.held.buf
 	return buf[len(buf):cap(buf)][:readBuffer/2]
+}
+
+// unhold moves what is held to the front of the shared buffer that input is in, unless it is too much.
+func (c *Conn) unhold() bool {
+	kept := c.kept()
+	if len(kept) > readBuffer/2 {
+		return false
+	}
+	c.m.lo, c.m.hi = 0, copy(c.m.in, kept)
+	c.releaseHeld()
+	return true
 }
 
 // took puts the bytes just read where they belong.
@@ -313,44 +322,86 @@ func (c *Conn) took(p []byte) {
 
 // collect keeps bytes that came up at the top of the layers.
 func (c *Conn) collect(p []byte) {
-	if c.flags.has(flagDeaf|flagTopEOF) || c.state == StateClosed {
+	if c.flags.has(flagDeaf|flagTopEOF) || c.state == StateClosed || len(p) == 0 {
 		return
 	}
 	c.flags.clear(flagDry)
 	if c.leave(p) {
 		return
 	}
-	if m := c.m; m.hi > m.lo { // what was left there comes first
-		rest := m.read[m.lo:m.hi]
-		m.lo, m.hi = 0, 0
-		c.growHeld(len(rest) + len(p))
-		c.held.buf = append(c.held.buf, rest...)
+	if m := c.m; m != nil && m.hi > m.lo { // what was left there comes first
+		c.holdRest(m.hi - m.lo + len(p))
 	}
 	c.growHeld(len(p))
 	c.held.buf = append(c.held.buf, p...)
 }
 
-// leave leaves p where it was read, if the layers passed it up as it is: nothing is held before it, and it follows what
-// was left there before. It reports whether it could. As without layers, the reading of the turn delivers from there.
+// leave leaves p where it was read, if the layers passed it up as it is, or where a layer made it: nothing is held before
+// it, and it follows what was left there before. It reports whether it could. As without layers, the reading of the turn
+// delivers from there.
 func (c *Conn) leave(p []byte) bool {
 	m := c.m
-	if len(p) == 0 || c.held != nil || m == nil || cap(p) > cap(m.read) {
+	if m == nil || !m.reading || c.held != nil {
 		return false
 	}
-	lo := cap(m.read) - cap(p) // if p is a part of it
-	hi := lo + len(p)
-	if hi > len(m.read) || &m.read[lo] != &p[0] {
-		return false
+	buf := m.read
+	lo := begin(buf, p)
+	if lo < 0 {
+		buf = m.made
+		lo = begin(buf, p)
 	}
 	switch {
+	case lo < 0:
+		return false
 	case m.lo == m.hi:
-		m.lo, m.hi = lo, hi
-	case m.hi == lo:
-		m.hi = hi
-	default:
+		m.in, m.lo = buf, lo
+	case m.hi != lo || &m.in[0] != &buf[0]:
 		return false
 	}
+	m.hi = lo + len(p)
 	return true
+}
+
+// begin returns where in buf p begins; -1 if p, which is not empty, is no part of it.
+func begin(buf, p []byte) int {
+	lo := cap(buf) - cap(p) // if it is
+	if lo < 0 || lo+len(p) > len(buf) || &buf[lo] != &p[0] {
+		return -1
+	}
+	return lo
+}
+
+// Room lends what is free of the shared buffer, behind what was made in this turn; or behind what is held, if that is so
+// little that it can be moved there.
+func (l *link) Room() []byte {
+	c, m := (*Conn)(l), l.m
+	if m == nil || !m.reading || m.giving || c.flags.has(flagDeaf|flagTopEOF) {
+		return nil
+	}
+	if m.made == nil {
+		m.made = make([]byte, madeBuffer)
+	}
+	switch {
+	case c.held != nil:
+		if m.in = m.made; !c.unhold() {
+			return nil
+		}
+		return m.made[m.hi:]
+	case len(m.in) > 0 && &m.in[0] == &m.made[0]:
+		return m.made[m.hi:]
+	case m.lo == m.hi:
+		return m.made
+	}
+	return nil
+}
+
+// holdRest moves what is not delivered from the shared buffer to one of the connection's own that has room for n bytes.
+func (c *Conn) holdRest(n int) {
+	m := c.m
+	c.releaseHeld()
+	c.held = m.heldBytes(n)
+	c.held.buf = append(c.held.buf, m.in[m.lo:m.hi]...)
+	m.lo, m.hi = 0, 0
 }
 
 // growHeld makes room for n more bytes behind what is held.
@@ -381,11 +432,9 @@ func (c *Conn) keepRest() {
 	case len(rest) == 0 || c.state == StateClosed:
 		c.releaseHeld()
 	case m.hi > m.lo:
-		c.releaseHeld()
-		c.held = m.heldBytes(len(rest))
-		c.held.buf = append(c.held.buf, rest...)
+		c.holdRest(len(rest))
 	}
-	c.m.lo, c.m.hi = 0, 0
+	c.m.lo, c.m.hi, c.m.reading = 0, 0, false
 }
 
 func (c *Conn) releaseHeld() {

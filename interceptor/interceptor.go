@@ -67,6 +67,14 @@ type Link interface {
 	SetDeadline(t time.Time)
 }
 
+// A Lender is a Link that lends memory to layers that make other bytes of what comes up. The Link of each layer is one;
+// whether it has something to lend depends on what is above.
+type Lender interface {
+	// Room returns memory that is free until the method of the layer returns; it may be none. What is written from its
+	// beginning on, and then passed Up, need not be copied. Ask again after Up.
+	Room() []byte
+}
+
 // Info says what a connection connects.
 type Info struct {
 	Local, Remote netip.AddrPort // zero for unix-domain sockets

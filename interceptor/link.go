@@ -230,6 +230,18 @@ func (n *node) Unread() int {
 	return n.chain.outer.Unread()
 }
 
+// Room asks outside, if this is the top layer: those above might ask for the same memory.
+func (n *node) Room() []byte {
+	c := n.chain
+	if c.closed || n.above != nil {
+		return nil
+	}
+	if l, ok := c.outer.(Lender); ok {
+		return l.Room()
+	}
+	return nil
+}
+
 // Info asks outside.
 func (n *node) Info() Info { return n.chain.outer.Info() }
 

@@ -91,38 +91,53 @@ func (l *Layer) Up(k interceptor.Link, p []byte) error {
 
 // read passes up what p holds. crypto/tls answers within, where the protocol asks for it.
 func (l *Layer) read(k interceptor.Link, p []byte) error {
-	w, outer := l.pipe.begin(k, p)
-	defer l.pipe.end(w, outer)
+	outer := l.pipe.begin(k, p)
+	defer l.pipe.end(outer)
 	for {
-		n, err := l.fill(w)
-		if n > 0 {
-			if err := k.Up(w.plain[:n]); err != nil {
-				return err
-			}
-		}
-		switch {
-		case err == nil:
-		case err == errWouldBlock:
-			return w.err
-		case err == io.EOF:
-			l.phase = ended
-			return errors.Join(w.err, k.EOF())
-		default:
-			l.fail()
-			return recordError(err)
+		more, err := l.readSome(k)
+		if !more {
+			return err
 		}
 	}
 }
 
-// fill reads until there is no more, or no room for another record.
-func (l *Layer) fill(w *work) (n int, err error) {
-	for n <= plainSize-maxPlain {
-		k, err := l.tls.Read(w.plain[n:])
+// readSome passes up as much as there is room for at once, and reports whether there is more.
+func (l *Layer) readSome(k interceptor.Link) (more bool, err error) {
+	to := l.pipe.room()
+	if to == nil {
+		s := scratches.Get().(*scratch)
+		defer scratches.Put(s)
+		to = s[:]
+	}
+	n, err := l.fill(to)
+	if n > 0 {
+		if err := k.Up(to[:n]); err != nil {
+			return false, err
+		}
+	}
+	switch {
+	case err == nil:
+		return true, nil
+	case err == errWouldBlock:
+		return false, l.pipe.now.err
+	case err == io.EOF:
+		l.phase = ended
+		return false, errors.Join(l.pipe.now.err, k.EOF())
+	default:
+		l.fail()
+		return false, recordError(err)
+	}
+}
+
+// fill reads to p until there is no more, or no room for another record.
+func (l *Layer) fill(p []byte) (n int, err error) {
+	for n <= len(p)-maxPlain {
+		k, err := l.tls.Read(p[n:])
 		n += k
 		if err != nil {
 			return n, err
 		}
-		if len(w.in) == 0 {
+		if len(l.pipe.now.in) == 0 {
 			return n, errWouldBlock // crypto/tls has no record ahead of the one that it gave
 		}
 	}
@@ -145,29 +160,36 @@ func (l *Layer) Down(k interceptor.Link, bufs [][]byte) error {
 	if l.phase != open && l.phase != ended {
 		return errNotOpen
 	}
-	w, outer := l.pipe.begin(k, nil)
-	defer l.pipe.end(w, outer)
+	outer := l.pipe.begin(k, nil)
+	defer l.pipe.end(outer)
+	if len(bufs) == 1 {
+		return l.seal(bufs[0])
+	}
+	return l.sealAll(bufs)
+}
+
+// sealAll seals bufs, of which small ones share records.
+func (l *Layer) sealAll(bufs [][]byte) error {
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
 	n := 0
 	for i, b := range bufs {
 		alone := len(b) >= gatherBelow || n == 0 && i == len(bufs)-1
 		if n > 0 && (alone || n+len(b) > maxPlain) {
-			if err := l.seal(w, w.plain[:n]); err != nil {
+			if err := l.seal(s[:n]); err != nil {
 				return err
 			}
 			n = 0
 		}
 		if alone {
-			if err := l.seal(w, b); err != nil {
+			if err := l.seal(b); err != nil {
 				return err
 			}
 			continue
 		}
-		n += copy(w.plain[n:], b)
+		n += copy(s[n:], b)
 	}
-	if n > 0 {
-		return l.seal(w, w.plain[:n])
-	}
-	return nil
+	return l.seal(s[:n])
 }
 
 // gatherBelow is the size up to which copying a buffer costs less than a record for itself.
@@ -175,7 +197,7 @@ const gatherBelow = 4 << 10
 
 var errNotOpen = errors.New("tls: the handshake is not done")
 
-func (l *Layer) seal(w *work, p []byte) error {
+func (l *Layer) seal(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
@@ -183,7 +205,7 @@ func (l *Layer) seal(w *work, p []byte) error {
 		l.fail()
 		return recordError(err)
 	}
-	return w.err
+	return l.pipe.now.err
 }
 
 // CloseWrite says goodbye: close_notify.
@@ -192,10 +214,10 @@ func (l *Layer) CloseWrite(k interceptor.Link) error {
 	case shaking:
 		l.giveUp()
 	case open, ended:
-		w, outer := l.pipe.begin(k, nil)
-		defer l.pipe.end(w, outer)
+		outer := l.pipe.begin(k, nil)
+		defer l.pipe.end(outer)
 		_ = l.tls.CloseWrite() // it can only say that an alert was sent already
-		return w.err
+		return l.pipe.now.err
 	}
 	return nil
 }

@@ -16,7 +16,8 @@ import (
 // method to return.
 type pipe struct {
 	hs      *handshake // nil once it is over; changes in a turn, when its goroutine is gone
-	work    *work      // of the method that runs; nil between them, and during the handshake
+	now     work       // of the method that runs; empty between them, and during the handshake
+	vec     [1][]byte  // what is passed down: an array of its own would be allocated each time
 	records records
 	local   netip.AddrPort
 	remote  netip.AddrPort
@@ -30,11 +31,11 @@ func (p *pipe) Read(b []byte) (int, error) {
 	if p.hs != nil {
 		return p.hs.read(b)
 	}
-	if p.work == nil || len(p.work.in) == 0 {
+	if len(p.now.in) == 0 {
 		return 0, errWouldBlock
 	}
-	n := p.records.take(b, p.work.in)
-	p.work.in = p.work.in[n:]
+	n := p.records.take(b, p.now.in)
+	p.now.in = p.now.in[n:]
 	return n, nil
 }
 
@@ -42,8 +43,12 @@ func (p *pipe) Write(b []byte) (int, error) {
 	switch {
 	case p.hs != nil:
 		p.hs.write(b)
-	case p.work != nil:
-		p.work.down(b)
+	case p.now.link != nil:
+		p.vec[0] = b
+		if err := p.now.link.Down(p.vec[:]); err != nil && p.now.err == nil {
+			p.now.err = err
+		}
+		p.vec[0] = nil
 	}
 	return len(b), nil
 }
@@ -80,38 +85,33 @@ var errWouldBlock net.Error = wouldBlock{}
 
 // A work is what a layer needs while one of its methods runs.
 type work struct {
-	link  interceptor.Link
-	in    []byte // came up and is not read yet
-	err   error  // the first one that going down met
-	vec   [1][]byte
-	plain [plainSize]byte
+	link interceptor.Link
+	in   []byte // came up and is not read yet
+	err  error  // the first one that going down met
 }
 
-const (
-	maxPlain  = 16 << 10 // the plain text of one record
-	plainSize = 64<<10 + maxPlain
-)
-
-var works = sync.Pool{New: func() any { return new(work) }}
-
-// begin lends a work to p. end takes it back; it must be deferred, for a neighbour may panic. Methods nest: what goes
-// up may come down within.
-func (p *pipe) begin(l interceptor.Link, in []byte) (w, outer *work) {
-	w = works.Get().(*work)
-	w.link, w.in, w.err = l, in, nil
-	outer, p.work = p.work, w
-	return w, outer
+// begin leads p to l's neighbours. end goes back to what was before; it must be deferred, for a neighbour may panic.
+// Methods nest: what goes up may come down within.
+func (p *pipe) begin(l interceptor.Link, in []byte) (outer work) {
+	outer, p.now = p.now, work{link: l, in: in}
+	return outer
 }
 
-func (p *pipe) end(w, outer *work) {
-	p.work = outer
-	w.link, w.in, w.err, w.vec[0] = nil, nil, nil, nil
-	works.Put(w)
-}
+func (p *pipe) end(outer work) { p.now = outer }
 
-func (w *work) down(b []byte) {
-	w.vec[0] = b
-	if err := w.link.Down(w.vec[:]); err != nil && w.err == nil {
-		w.err = err
+// A scratch is for plain text. It is borrowed for the time of a method, if at all.
+type scratch [2 * maxPlain]byte
+
+const maxPlain = 16 << 10 // the plain text of one record
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// room is memory for plain text that saves a copy, if the neighbour lends enough for a record; else it is none.
+func (p *pipe) room() []byte {
+	if l, ok := p.now.link.(interceptor.Lender); ok {
+		if r := l.Room(); len(r) >= maxPlain {
+			return r
+		}
 	}
+	return nil
 }
