@@ -19,7 +19,7 @@ import (
 
 // workloads are the sub-commands that measure, in the order in which they are shown.
 var workloads = []*workload{echoWork, pipelineWork, bulkWork, fanoutWork, idleWork, acceptWork, mixedWork, scaleWork, latencyWork,
-	stormWork}
+	stormWork, backpressureWork}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

@@ -63,7 +63,7 @@ func (s *session) keep(run *result.Run) error {
 	return table.Print(s.stdout, run)
 }
 
-// finish writes the files that were asked for.
+// finish writes the files that were asked for. A promise that should have been kept and was not is an error.
 func (s *session) finish(set *settings) error {
 	if s.nested {
 		return nil
@@ -74,6 +74,9 @@ func (s *session) finish(set *settings) error {
 	}
 	if set.html != "" {
 		errs = append(errs, saveHTML(s.file, set.html))
+	}
+	for _, v := range s.file.Failed() {
+		errs = append(errs, fmt.Errorf("%s did not keep a promise, %s: %s", v.Server, v.Promise, v.Says))
 	}
 	return errors.Join(errs...)
 }

@@ -32,6 +32,7 @@ type settings struct {
 	direction  string        // of bulk
 	quiet      bool          // of all
 	work       time.Duration // of scale
+	pressed    pressed       // of backpressure
 
 	rivals  []rounds.Rival
 	servers proc.CPUs

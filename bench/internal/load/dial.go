@@ -16,7 +16,10 @@ import (
 const stallLimit = 5 * time.Second
 
 // dial returns a connected wire, with TLS if there is a cfg; its descriptor is -1 if there is an error.
-func dial(to netip.AddrPort, cfg *tls.Config) (w wire, err error) {
+func dial(to netip.AddrPort, cfg *tls.Config) (w wire, err error) { return dialWith(to, cfg, 0) }
+
+// dialWith is dial with a buffer for reading of so many bytes, in the system; if 0, its choice.
+func dialWith(to netip.AddrPort, cfg *tls.Config, buffer int) (w wire, err error) {
 	w.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return wire{fd: -1}, os.NewSyscallError("socket", err)
@@ -27,6 +30,11 @@ func dial(to netip.AddrPort, cfg *tls.Config) (w wire, err error) {
 			w = wire{fd: -1}
 		}
 	}()
+	if buffer > 0 { // before connect, which announces it
+		if err := unix.SetsockoptInt(w.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer); err != nil {
+			return w, os.NewSyscallError("setsockopt", err)
+		}
+	}
 	limit := unix.NsecToTimeval(stallLimit.Nanoseconds()) // bounds connect
 	if err := unix.SetsockoptTimeval(w.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
 		return w, os.NewSyscallError("setsockopt", err)

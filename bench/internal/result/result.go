@@ -41,7 +41,8 @@ type Run struct {
 	Servers  []*Server `json:"servers"`
 	Ratios   []Ratio   `json:"ratios,omitempty"`
 
-	Series   []Series  `json:"series,omitempty"`
+	Series   []Series  `json:"series,omitempty"` // of one round
+	Limits   []Limit   `json:"limits,omitempty"`
 	Marks    []Mark    `json:"marks,omitempty"`
 	Verdicts []Verdict `json:"verdicts,omitempty"`
 
@@ -76,6 +77,7 @@ const (
 	PerSecond   Unit = "1/s"
 	BytesPerSec Unit = "bytes/s"
 	Count       Unit = "count" // may be a fraction: calls per message
+	Whole       Unit = "whole" // a number of things
 	Share       Unit = "share" // of 1
 	Times       Unit = "times" // one figure by another
 )
@@ -90,11 +92,13 @@ const (
 
 // A Server is one of those compared.
 type Server struct {
-	Name    string            `json:"name"` // unique in its run
-	About   string            `json:"about,omitempty"`
-	Command []string          `json:"command,omitempty"` // that started it
-	Samples []Sample          `json:"samples,omitempty"`
-	Summary map[string]Spread `json:"summary,omitempty"` // of Samples, by the key of the metric; see Run.Summarize
+	Name    string   `json:"name"` // unique in its run
+	About   string   `json:"about,omitempty"`
+	Command []string `json:"command,omitempty"` // that started it
+	// Settings are those that differ between the servers of a run, as in {"high": 65536}.
+	Settings map[string]float64 `json:"settings,omitempty"`
+	Samples  []Sample           `json:"samples,omitempty"`
+	Summary  map[string]Spread  `json:"summary,omitempty"` // of Samples, by the key of the metric; see Run.Summarize
 }
 
 // A Sample is one measurement of one server.
@@ -129,7 +133,15 @@ type Series struct {
 	Values []float64 `json:"values"`         // as many
 }
 
-// A Mark is something that happened in an experiment, at the same time for all servers: "the reader stops".
+// A Limit is what a metric of a Series should not exceed.
+type Limit struct {
+	Metric string  `json:"metric"` // key
+	Value  float64 `json:"value"`
+	Text   string  `json:"text"` // where it comes from: "promised"
+}
+
+// A Mark is something that happens in an experiment, at the same time for all servers, and lasts until the next one: "the
+// reader stops".
 type Mark struct {
 	At   float64 `json:"at"` // seconds
 	Text string  `json:"text"`

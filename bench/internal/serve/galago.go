@@ -21,7 +21,7 @@ var galagoKind = Kind{
 	About: "an actor for each connection, on one event loop for each processor",
 	TLS:   true,
 	Roles: map[Role]Func{Echo: galagoEcho, Frames: galagoFrames, Sink: galagoSink, Source: galagoSource,
-		Fanout: galagoFanout, Work: galagoWork},
+		Fanout: galagoFanout, Work: galagoWork, Room: galagoRoom, Flood: galagoFlood, Pump: galagoPump},
 }
 
 // layers returns the layers of a galago connection: with a cfg, TLS.

@@ -15,7 +15,8 @@ var netKind = Kind{
 	Name:  "net",
 	About: "package net, a goroutine and a buffer for each connection; one write for each frame",
 	TLS:   true,
-	Roles: map[Role]Func{Echo: netEcho, Frames: netFrames, Sink: netSink, Source: netSource, Fanout: netFanout, Work: netWork},
+	Roles: map[Role]Func{Echo: netEcho, Frames: netFrames, Sink: netSink, Source: netSource, Fanout: netFanout, Work: netWork,
+		Room: netRoom, Flood: netFlood, Pump: netPump},
 }
 
 // netBufioKind differs where there are frames only.

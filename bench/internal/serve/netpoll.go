@@ -15,7 +15,7 @@ var netpollKind = Kind{
 	Name:  "netpoll",
 	About: "cloudwego/netpoll with its defaults; one Flush for all that could be answered",
 	Roles: map[Role]Func{Echo: netpollEcho, Frames: netpollFrames, Sink: netpollSink, Source: netpollSource,
-		Fanout: netpollFanout, Work: netpollWork},
+		Fanout: netpollFanout, Work: netpollWork, Room: netpollRoom, Flood: netpollFlood, Pump: netpollPump},
 }
 
 func listenNetpoll(cfg Config, onRequest netpoll.OnRequest, options ...netpoll.Option) error {

@@ -12,6 +12,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+
+	"github.com/galago-go/galago/bench/internal/pressure"
 )
 
 // A Role is what a server does.
@@ -31,10 +33,19 @@ const (
 	Fanout Role = "fanout"
 	// Work answers each message of WorkSize bytes with itself, after the work that it asks for; see DoWork.
 	Work Role = "work"
+
+	// The roles of the experiments with back-pressure; see package pressure for what is said in them.
+
+	// Room sends a record to everybody at fixed times, from Begin to End.
+	Room Role = "room"
+	// Flood sends each record back; an echo server does the same.
+	Flood Role = "flood"
+	// Pump sends records as fast as it can, from Begin to End.
+	Pump Role = "pump"
 )
 
 // Roles are all of them.
-var Roles = []Role{Echo, Frames, Sink, Source, Fanout, Work}
+var Roles = []Role{Echo, Frames, Sink, Source, Fanout, Work, Room, Flood, Pump}
 
 // A Config says how to serve.
 type Config struct {
@@ -42,6 +53,9 @@ type Config struct {
 	Size  int               // bytes that a Source writes at once, and of the longest frame; else 0
 	TLS   *tls.Config       // nil for plain TCP
 	Ready func(addr string) // is called when clients can connect
+
+	Pressure pressure.Settings // of Room, Flood and Pump
+	Reports  io.Writer         // where these write what they report
 }
 
 // A Func serves until the process is killed, or fails.
@@ -56,7 +70,7 @@ type Kind struct {
 }
 
 // Kinds are all of them, in the order in which they are shown. Each of their names is a rival.
-var Kinds = []Kind{rawKind, netKind, netBufioKind, netpollKind, galagoKind}
+var Kinds = []Kind{rawKind, netKind, netBufioKind, netQueueKind, netpollKind, galagoKind}
 
 // Find returns the kind with this name.
 func Find(name string) (Kind, bool) {
@@ -87,9 +101,13 @@ func Run(kind string, role Role, cfg Config, stdout io.Writer) error {
 	if serve == nil {
 		return fmt.Errorf("-role is %q, which %s does not play: try one of %v", role, kind, roles(k))
 	}
+	if (role == Room || role == Flood || role == Pump) && cfg.Pressure.Report == 0 {
+		return fmt.Errorf("-role %s needs -pressure: it says how", role)
+	}
 	if cfg.TLS != nil && !k.TLS {
 		return fmt.Errorf("-tls: %s has no TLS", kind)
 	}
+	cfg.Reports = stdout
 	cfg.Ready = func(addr string) {
 		fmt.Fprintf(stdout, "listening on %s\n", addr)
 		if k.Name != rawKind.Name { // which answers itself, as it leaves nobody else a processor

@@ -37,6 +37,9 @@ func Print(w io.Writer, r *result.Run) error {
 			return err
 		}
 	}
+	if err := verdicts(w, r); err != nil {
+		return err
+	}
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(w, "\nWARNING: %s\n", warning)
 	}
@@ -58,7 +61,7 @@ func medians(w io.Writer, r *result.Run) error {
 			case !ok:
 				column = append(column, "-")
 			case i == 0:
-				column = append(column, fmt.Sprintf("%s (%s-%s)", Show(m.Unit, x.Median), bare(m.Unit, x.Low), bare(m.Unit, x.High)))
+				column = append(column, ShowSpread(m.Unit, x))
 			default:
 				column = append(column, Show(m.Unit, x.Median))
 			}
@@ -136,41 +139,4 @@ func ratios(w io.Writer, r *result.Run, key string) error {
 	}
 	fmt.Fprintf(w, "\n%s, as a multiple of another server's in the same round: median (range); %s is better\n", m.Name, m.Better)
 	return grid(w, columns)
-}
-
-// Show prints a number with its unit.
-func Show(u result.Unit, x float64) string {
-	switch u {
-	case result.Nanoseconds:
-		return bare(u, x) + " µs"
-	case result.Bytes:
-		if x >= 1<<20 {
-			return fmt.Sprintf("%.1f MiB", x/(1<<20))
-		}
-		return bare(u, x) + " B"
-	case result.BytesPerSec:
-		return bare(u, x) + " MiB/s"
-	case result.Share:
-		return bare(u, x) + " %"
-	}
-	return bare(u, x)
-}
-
-// bare leaves the unit out.
-func bare(u result.Unit, x float64) string {
-	switch u {
-	case result.Nanoseconds:
-		return fmt.Sprintf("%.2f", x/float64(time.Microsecond))
-	case result.Bytes, result.PerSecond:
-		return fmt.Sprintf("%.0f", x)
-	case result.BytesPerSec:
-		return fmt.Sprintf("%.0f", x/(1<<20))
-	case result.Share:
-		return fmt.Sprintf("%.0f", 100*x)
-	case result.Count:
-		return fmt.Sprintf("%.2f", x)
-	case result.Times:
-		return fmt.Sprintf("%.3f", x)
-	}
-	panic("BUG: unit " + string(u))
 }
