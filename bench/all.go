@@ -26,6 +26,7 @@ var everything = []string{
 	"mixed",
 	"scale",
 	"storm",
+	"backpressure",
 }
 
 // allCommand runs everything, one after the other, and keeps it in one file.
@@ -33,9 +34,9 @@ func (s *session) allCommand() *cli.Command {
 	set := new(settings)
 	var less string
 	return &cli.Command{
-		Name: "all", Usage: "all of these, with durations that make sense: about ten minutes",
+		Name: "all", Usage: "all of these, with durations that make sense: about a quarter of an hour",
 		OnUsageError: asUsageError, HideHelpCommand: true, DisableSliceFlagSeparator: true,
-		Description: "It runs\n\n   bench " + strings.Join(everything, "\n   bench ") + "\n\neach with -noise and the flags given here.",
+		Description: "It runs\n\n   bench " + strings.Join(everything, "\n   bench ") + "\n\neach with the flags given here, and but for backpressure with -noise.",
 		Flags: []cli.Flag{
 			number(&set.rounds, "rounds", 5, "`number` of rounds of each"),
 			&cli.DurationFlag{Name: "duration", Destination: &set.duration, Value: time.Second, Usage: "`time` of one measurement, where there is one"},
@@ -47,13 +48,14 @@ func (s *session) allCommand() *cli.Command {
 			text(&less, "only", "", "`names` of the sub-commands to run, with commas between (default: all)"),
 			text(&set.json, "json", "", "write all figures to a `file`"),
 			text(&set.html, "html", "", "write a report to a `file`"),
+			text(&set.png, "png", "", "write each plot of the report into a `directory`"),
 		},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if err := noArguments(c); err != nil {
 				return err
 			}
 			calls, err := chosen(less)
-			if err = errors.Join(err, checkHTML(set.html)); err != nil {
+			if err = errors.Join(err, checkOutputs(set.html, set.png)); err != nil {
 				return &usageError{err}
 			}
 			err = s.everything(ctx, set, c, calls)
@@ -104,11 +106,12 @@ func (set *settings) handedOn(c *cli.Command, name string) (args []string) {
 			args = append(args, "-"+flag, fmt.Sprint(c.Value(flag)))
 		}
 	}
-	give("rounds", true)
-	give("duration", w.defaults.duration > 0)
+	measures := w != backpressureWork // which has steps, and a script of its own
+	give("rounds", measures)
+	give("duration", measures && w.defaults.duration > 0)
 	give("server-cpus", set.serverCPUs != "" && w != scaleWork)
 	give("load-cpus", set.loadCPUs != "" && w != scaleWork && w != fanoutWork)
-	if !set.quiet {
+	if !set.quiet && measures {
 		args = append(args, "-noise")
 	}
 	if set.tls {

@@ -67,7 +67,7 @@ func (s *session) command() *cli.Command {
 	for _, w := range workloads {
 		root.Commands = append(root.Commands, w.command(s))
 	}
-	root.Commands = append(root.Commands, s.allCommand(), s.serveCommand())
+	root.Commands = append(root.Commands, s.allCommand(), s.reportCommand(), s.serveCommand())
 	return root
 }
 

@@ -72,9 +72,7 @@ func (s *session) finish(set *settings) error {
 	if set.json != "" {
 		errs = append(errs, s.file.Save(set.json))
 	}
-	if set.html != "" {
-		errs = append(errs, saveHTML(s.file, set.html))
-	}
+	errs = append(errs, saveReport(s.file, set.html, set.png))
 	for _, v := range s.file.Failed() {
 		errs = append(errs, fmt.Errorf("%s did not keep a promise, %s: %s", v.Server, v.Promise, v.Says))
 	}

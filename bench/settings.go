@@ -25,7 +25,7 @@ type settings struct {
 	more                       []string // of -rival
 	noise, tls                 bool
 	serverCPUs, loadCPUs       string
-	json, html                 string
+	json, html, png            string
 
 	idle, rate int // of mixed; of latency and storm
 	storm      int
@@ -58,6 +58,7 @@ func (set *settings) flags(w *workload) []cli.Flag {
 		text(&set.loadCPUs, "load-cpus", "", "`list` of processors for the load, with a thread on each (default: the second)"),
 		text(&set.json, "json", "", "write all figures to a `file`"),
 		text(&set.html, "html", "", "write a report to a `file`"),
+		text(&set.png, "png", "", "write each plot of the report into a `directory`"),
 	}
 	var flags []cli.Flag
 	absent := map[string]bool{"conns": d.conns == 0, "size": d.size == 0, "depth": d.depth == 0, "duration": d.duration == 0}
@@ -107,7 +108,7 @@ func (set *settings) validate(w *workload) (err error) {
 		errs = append(errs, err)
 	}
 	errs = append(errs, set.checkTLS(w))
-	errs = append(errs, checkHTML(set.html))
+	errs = append(errs, checkOutputs(set.html, set.png))
 	if w.check != nil {
 		errs = append(errs, w.check(set))
 	}

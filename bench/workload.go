@@ -65,7 +65,7 @@ func given(c *cli.Command) []string {
 	args := []string{c.Name}
 	for _, f := range c.Flags {
 		name := f.Names()[0]
-		if !f.IsSet() || name == "json" || name == "html" {
+		if !f.IsSet() || name == "json" || name == "html" || name == "png" {
 			continue
 		}
 		if many, ok := f.Get().([]string); ok {

@@ -9,10 +9,10 @@ import (
 // The metrics of series.
 var (
 	overTime = []result.Metric{
-		{Key: "t.pending", Name: "pending", Unit: result.Bytes},
+		{Key: "t.pending", Name: "pending for one peer, the most", Unit: result.Bytes},
 		{Key: "t.rss", Name: "memory of the process", Unit: result.Bytes},
 		{Key: "t.rate", Name: "throughput", Unit: result.BytesPerSec},
-		{Key: "t.age", Name: "age of the newest record at a reader", Unit: result.Nanoseconds},
+		{Key: "t.age", Name: "age of the newest record at the reader", Unit: result.Nanoseconds},
 		{Key: "t.sent", Name: "Send to OnSent, p99", Unit: result.Nanoseconds},
 		{Key: "t.waiting", Name: "time throttled", Unit: result.Share},
 		{Key: "t.refused", Name: "refused", Unit: result.PerSecond},
@@ -27,18 +27,18 @@ func (r *trial) series(server string) (all []result.Series) {
 			all = append(all, s)
 		}
 	}
-	add(r.fromSights("t.rss", "", func(_, s sight) float64 { return float64(s.rss) }))
+	add(r.fromSights("t.rss", "", 0, func(_, s sight) float64 { return float64(s.rss) }))
 	if r.x.Peers == r.x.Special {
 		add(r.rates("", 1, 1))
 		if r.x.Role != serve.Pump {
-			add(r.fromSights("t.age", "", func(_, s sight) float64 { return float64(s.age[1]) }))
+			add(r.fromSights("t.age", "", 0, func(_, s sight) float64 { return float64(s.age[1]) }))
 		}
 	} else {
 		add(r.rates("the slow one", 1, r.x.Special))
 		add(r.rates("one of the others", 0, r.x.Peers-r.x.Special))
-		add(r.fromSights("t.age", "the others, the oldest", func(_, s sight) float64 { return float64(s.age[0]) }))
+		add(r.fromSights("t.age", "the oldest of the others", 0, func(_, s sight) float64 { return float64(s.age[0]) }))
 	}
-	add(r.fromLines("t.pending", func(_, l pressure.Line) (float64, bool) { return float64(l.Pending), true }))
+	add(r.fromLines("t.pending", func(_, l pressure.Line) (float64, bool) { return float64(l.Most), true }))
 	add(r.fromLines("t.waiting", func(before, l pressure.Line) (float64, bool) {
 		return min(1, max(0, float64(l.Halted-before.Halted)/float64(l.At-before.At))), true
 	}))
@@ -62,20 +62,25 @@ func count(refused map[string]int) (n int) {
 	return n
 }
 
-// rates is the throughput of one of n peers.
+// rates is the throughput of one of n peers, in the time of five records at least: fewer would show when they came, and
+// not how many.
 func (r *trial) rates(part string, group, n int) result.Series {
-	return r.fromSights("t.rate", part, func(before, s sight) float64 {
+	return r.fromSights("t.rate", part, 5*int64(r.settings.Every), func(before, s sight) float64 {
 		return float64(s.bytes[group]-before.bytes[group]) / float64(n) / (float64(s.at-before.at) / 1e9)
 	})
 }
 
-func (r *trial) fromSights(metric, part string, f func(before, s sight) float64) result.Series {
-	out := result.Series{Metric: metric, Part: part}
+// fromSights makes a value of each sight, and of the last one so long before it.
+func (r *trial) fromSights(metric, part string, span int64, f func(before, s sight) float64) result.Series {
+	out, first := result.Series{Metric: metric, Part: part}, 0
 	for i, s := range r.seen {
-		if i > 0 && r.within(s.at) {
-			out.At = append(out.At, r.seconds(s.at))
-			out.Values = append(out.Values, f(r.seen[i-1], s))
+		if i == 0 || !r.within(s.at) {
+			continue
 		}
+		for first+1 < i && r.seen[first+1].at <= s.at-span {
+			first++
+		}
+		out.Add(r.seconds(s.at), f(r.seen[first], s))
 	}
 	return out
 }
@@ -87,8 +92,7 @@ func (r *trial) fromLines(metric string, f func(before, l pressure.Line) (float6
 			continue
 		}
 		if v, ok := f(r.lines[i-1], l); ok {
-			out.At = append(out.At, r.seconds(l.At))
-			out.Values = append(out.Values, v)
+			out.Add(r.seconds(l.At), v)
 		}
 	}
 	return out

@@ -16,7 +16,8 @@ import (
 type Line struct {
 	At       int64 `json:"at"`       // of Now
 	Open     int   `json:"open"`     // connections
-	Pending  int   `json:"pending"`  // bytes that are held for the peers now
+	Pending  int   `json:"pending"`  // bytes that are held for all peers now
+	Most     int   `json:"most"`     // the most of these that is held for one peer
 	Peak     int   `json:"peak"`     // the most that was ever held for one peer
 	Accepted int   `json:"accepted"` // sends
 	Sent     int   `json:"sent"`     // accepted sends that the system took whole
@@ -43,8 +44,9 @@ type Account struct {
 	line     Line
 	times    *hdrhistogram.Histogram
 	spare    *hdrhistogram.Histogram // empty
-	halted   map[*Ledger]int64       // since when
-	longHalt int64                   // nanoseconds; what is shorter is no halt
+	open     map[*Ledger]bool
+	halted   map[*Ledger]int64 // since when
+	longHalt int64             // nanoseconds; what is shorter is no halt
 
 	// Unread may be set before the account is used: it returns how many bytes the server has read ahead for its peers.
 	Unread func() (all, most int)
@@ -52,8 +54,8 @@ type Account struct {
 
 // NewAccount makes an account in which waits of less than brief are none.
 func NewAccount(brief time.Duration) *Account {
-	return &Account{times: Latencies(), spare: Latencies(), halted: map[*Ledger]int64{}, longHalt: int64(brief),
-		line: Line{Refused: map[string]int{}}}
+	return &Account{times: Latencies(), spare: Latencies(), open: map[*Ledger]bool{}, halted: map[*Ledger]int64{},
+		longHalt: int64(brief), line: Line{Refused: map[string]int{}}}
 }
 
 // Brief is how long a call of Write may take that is not said to have waited.
@@ -78,7 +80,9 @@ func (a *Account) Open() *Ledger {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.line.Open++
-	return &Ledger{a: a}
+	l := &Ledger{a: a}
+	a.open[l] = true
+	return l
 }
 
 // Accepted notes a send with a token, after which so many bytes are held for the peer.
@@ -163,6 +167,7 @@ func (l *Ledger) Close() {
 	l.holds(0)
 	l.resume()
 	l.a.line.Open--
+	delete(l.a.open, l)
 	if n := len(l.open) - l.done; n > 0 {
 		l.a.wrong("%d sends of a connection without an outcome", n)
 	}
@@ -198,10 +203,13 @@ func (a *Account) wrong(format string, args ...any) {
 func (a *Account) Line() (Line, error) {
 	a.mu.Lock()
 	line := a.line
+	for l := range a.open {
+		line.Most = max(line.Most, l.held)
+	}
 	if a.Unread != nil {
 		all, most := a.Unread()
 		a.line.Peak = max(a.line.Peak, most)
-		line.Peak, line.Pending = a.line.Peak, line.Pending+all
+		line.Peak, line.Pending, line.Most = a.line.Peak, line.Pending+all, max(line.Most, most)
 	}
 	line.At = Now()
 	line.Refused, line.Wrong = maps.Clone(a.line.Refused), slices.Clone(a.line.Wrong)

@@ -11,7 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"regexp"
 	"time"
 )
 
@@ -133,6 +135,20 @@ type Series struct {
 	Values []float64 `json:"values"`         // as many
 }
 
+// Add adds a value, to five digits, at a time, to the millisecond.
+func (s *Series) Add(at, value float64) {
+	s.At, s.Values = append(s.At, math.Round(at*1e3)/1e3), append(s.Values, digits(value))
+}
+
+// digits returns x to five digits.
+func digits(x float64) float64 {
+	if x == 0 {
+		return 0
+	}
+	by := math.Pow(10, 4-math.Floor(math.Log10(math.Abs(x))))
+	return math.Round(x*by) / by
+}
+
 // A Limit is what a metric of a Series should not exceed.
 type Limit struct {
 	Metric string  `json:"metric"` // key
@@ -189,12 +205,21 @@ func (f *File) Failed() (broken []Verdict) {
 	return broken
 }
 
-// Write writes f as JSON.
+// Write writes f as JSON, in which a list of numbers is on one line.
 func (f *File) Write(w io.Writer) error {
-	out := json.NewEncoder(w)
-	out.SetIndent("", " ")
-	return out.Encode(f)
+	b, err := json.MarshalIndent(f, "", " ")
+	if err != nil {
+		return err
+	}
+	b = numbers.ReplaceAllFunc(b, func(list []byte) []byte { return blanks.ReplaceAll(list, nil) })
+	_, err = w.Write(append(b, '\n'))
+	return err
 }
+
+var (
+	numbers = regexp.MustCompile(`\[\n[-+.\deE,\s]+\]`)
+	blanks  = regexp.MustCompile(`\s+`)
+)
 
 // Save writes f to a file, which is whole or not there.
 func (f *File) Save(path string) (err error) {

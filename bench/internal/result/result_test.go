@@ -69,6 +69,21 @@ func TestAFileComesBackAsItWas(t *testing.T) {
 	assert.Equal(t, []string{path}, left, "nothing else is left")
 }
 
+func TestListsOfNumbersAreOneLine(t *testing.T) {
+	s := Series{Server: "[\n1,\n2]"}
+	s.Add(0.00049, 123456789)
+	s.Add(1.5, -0.0000123456)
+	s.Add(2, 0)
+	var out bytes.Buffer
+	f := &File{Version: Version, Runs: []*Run{{Series: []Series{s}}}}
+	require.NoError(t, f.Write(&out))
+	assert.Contains(t, out.String(), `"at": [0,1.5,2]`)
+	assert.Contains(t, out.String(), `"values": [123460000,-0.000012346,0]`)
+	got, err := Read(&out)
+	require.NoError(t, err)
+	assert.Equal(t, s, got.Runs[0].Series[0], "text that looks like a list stays as it is")
+}
+
 // Whoever reads these names must be able to rely on them.
 func TestTheFormatIsWhatItWas(t *testing.T) {
 	r := &Run{Name: "echo", Metrics: []Metric{{Key: "cpu", Name: "CPU/message", Unit: Nanoseconds, Better: Lower}},

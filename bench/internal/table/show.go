@@ -55,6 +55,9 @@ func scaleOf(u result.Unit, x float64) scale {
 // Show prints a number with its unit.
 func Show(u result.Unit, x float64) string {
 	s := scaleOf(u, x)
+	if x == 0 {
+		return "0" + s.unit
+	}
 	return s.number(x) + s.unit
 }
 
