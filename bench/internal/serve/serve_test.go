@@ -41,10 +41,11 @@ func TestMessagesDiffer(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	var out bytes.Buffer
-	assert.ErrorContains(t, Run("gnat", Echo, Config{}, &out), "one of raw, net, net-bufio, netpoll, galago")
+	assert.ErrorContains(t, Run("gnat", Echo, Config{}, &out), "one of raw, net, net-bufio, net-queue, netpoll, galago")
 	assert.ErrorContains(t, Run("net-bufio", Echo, Config{}, &out), "[frames]")
 	cfg, err := Certificate()
 	assert.NoError(t, err)
+	assert.ErrorContains(t, Run("net", Room, Config{}, &out), "needs -pressure")
 	assert.ErrorContains(t, Run("raw", Echo, Config{TLS: cfg}, &out), "no TLS")
 	assert.Empty(t, out.String())
 }

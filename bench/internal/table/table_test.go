@@ -38,7 +38,7 @@ func TestATable(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, Print(&out, run()))
 	got := out.String()
-	assert.Regexp(t, `(?m)^ +net +4\.01 µs \(4\.00-4\.02\) +250000 +66000 B$`, got)
+	assert.Regexp(t, `(?m)^ +net +4\.01 µs \(4\.00-4\.02\) +250000 +64.5 KiB$`, got)
 	assert.Regexp(t, `(?m)^ +galago +3\.01 µs \(3\.00-3\.02\) +333333 +-$`, got)
 	assert.NotContains(t, got, "never", "nobody has it")
 	assert.Regexp(t, `(?m)^CPU/message, .* lower is better$`, got)
@@ -78,10 +78,25 @@ func TestAWideTableIsContinuedBelow(t *testing.T) {
 
 func TestEveryUnitIsShown(t *testing.T) {
 	for unit, want := range map[result.Unit]string{
-		result.Nanoseconds: "1.50 µs", result.Bytes: "1500 B", result.PerSecond: "1500", result.BytesPerSec: "0 MiB/s",
-		result.Count: "1500.00", result.Share: "150000 %", result.Times: "1500.000",
+		result.Nanoseconds: "1.50 µs", result.Bytes: "1500 B", result.PerSecond: "1500", result.BytesPerSec: "0.0 MiB/s",
+		result.Count: "1500.00", result.Share: "150000 %", result.Times: "1500.000", result.Whole: "1500",
 	} {
 		assert.Equal(t, want, Show(unit, 1500))
 	}
-	assert.Equal(t, "2.0 MiB", Show(result.Bytes, 2<<20))
+	for x, want := range map[float64]string{0: "0 B", 20 << 10: "20.0 KiB", 2 << 20: "2.0 MiB"} {
+		assert.Equal(t, want, Show(result.Bytes, x))
+	}
+	for x, want := range map[float64]string{0: "0 µs", 9.99e6: "9990.00 µs", 10e6: "10.0 ms", 20e9: "20.0 s"} {
+		assert.Equal(t, want, Show(result.Nanoseconds, x))
+	}
+	assert.Equal(t, "32 MiB/s", Show(result.BytesPerSec, 32<<20))
+	assert.Equal(t, "12.0 ms (9.0-15.0)", ShowSpread(result.Nanoseconds, result.Spread{Median: 12e6, Low: 9e6, High: 15e6}), "one unit for all")
+}
+
+func TestVerdictsAreShownWithTheirFigures(t *testing.T) {
+	r := run()
+	r.Verdicts = []result.Verdict{{Promise: "bounded", Server: "net", Says: "much"}, {Promise: "nothing lost", Server: "galago", Kept: true, Says: "all came"}}
+	var out strings.Builder
+	require.NoError(t, Print(&out, r))
+	assert.Contains(t, out.String(), "\nbounded       net     BROKEN  much\nnothing lost  galago  kept    all came\n")
 }
