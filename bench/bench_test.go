@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		main()
 	}
+	os.Setenv("GORACE", "halt_on_error=1") // a race in a server is then its end, and so an error
 	os.Exit(m.Run())
 }
 
@@ -351,7 +352,7 @@ func TestBadSettingsAreNamed(t *testing.T) {
 		{"echo -html /nowhere/x.html -png main.go", []string{"-html is /nowhere/x.html", "make it", "-png is main.go", "name a directory"}},
 		{"all -html .", []string{"-html is .", "name a file"}},
 		{"report -html x.html", []string{"-in is missing"}},
-		{"report -in x.json", []string{"neither -html nor -png"}},
+		{"report -in x.json", []string{"neither -json nor -html nor -png"}},
 		{"report -in x.json -png main.go/x", []string{"-png", "main.go/x"}},
 		{"report x.json", []string{`"x.json"`}},
 		{"serve", []string{`-kind is ""`}},

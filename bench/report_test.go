@@ -33,6 +33,23 @@ func TestAReportIsMadeAtOnceOrLater(t *testing.T) {
 	assert.NotContains(t, f.Runs[0].Command, "-png", "where results go is no part of how they are made")
 }
 
+func TestAReportOfSeveralCalls(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	var out, errs bytes.Buffer
+	for _, name := range []string{"accept", "echo"} {
+		args := []string{name, "-conns", "1", "-rounds", "1", "-duration", "100ms", "-rivals", "net,galago", "-json", at(name)}
+		require.Equal(t, 0, call(t, args, &out, &errs), errs.String())
+	}
+	args := []string{"report", "-in", at("echo"), "-in", at("accept"), "-json", at("both"), "-html", at("both.html")}
+	require.Equal(t, 0, call(t, args, &out, &errs), errs.String())
+	f, err := result.Load(at("both"))
+	require.NoError(t, err)
+	require.Len(t, f.Runs, 2)
+	assert.Equal(t, "echo", f.Runs[0].Name)
+	assert.FileExists(t, at("both.html"))
+}
+
 func TestAReportOfNothing(t *testing.T) {
 	var out, errs bytes.Buffer
 	assert.Equal(t, 1, call(t, []string{"report", "-in", "/nowhere/x.json", "-html", filepath.Join(t.TempDir(), "x.html")}, &out, &errs))

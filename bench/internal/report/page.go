@@ -56,7 +56,7 @@ type part struct {
 func Write(f *result.File, w io.Writer) error {
 	v := view{Title: titleOfFile(f), When: f.Started.UTC().Format("2006-01-02 15:04 UTC"), Style: sheetStyle(),
 		Failed: f.Failed(), Verdicts: verdictSheet(f), Ratios: ratioSheet(f), Machine: machine(f), CPUs: whatCPUsMean(f),
-		Command: CommandLine(f.Command)}
+		Command: CommandLine(result.WithoutFiles(f.Command))}
 	promises, judged := promisesOf(f)
 	for _, p := range promises {
 		v.Promises = append(v.Promises, fact{p, meaning[p]})
@@ -177,7 +177,7 @@ func machine(f *result.File) (all []fact) {
 	for _, name := range modules {
 		all = append(all, fact{name, m.Modules[name]})
 	}
-	return append(all, fact{"command", CommandLine(f.Command)})
+	return append(all, fact{"command", CommandLine(result.WithoutFiles(f.Command))})
 }
 
 func orUnknown(commit string) string {

@@ -44,12 +44,16 @@ func saveReport(f *result.File, html, png string) (err error) {
 
 // reportCommand makes a report of figures that were kept.
 func (s *session) reportCommand() *cli.Command {
-	var in, html, png string
+	var in []string
+	var json, html, png string
 	return &cli.Command{
 		Name: "report", Usage: "a page, or plots, from figures that -json kept",
-		OnUsageError: asUsageError, HideHelpCommand: true,
+		DisableSliceFlagSeparator: true,
+		OnUsageError:              asUsageError, HideHelpCommand: true,
 		Flags: []cli.Flag{
-			text(&in, "in", "", "`file` that -json wrote"),
+			&cli.StringSliceFlag{Name: "in", Destination: &in, Usage: "`file` that -json wrote; may be repeated, to put together what " +
+				"several calls measured at one commit"},
+			text(&json, "json", "", "write these figures to one `file`"),
 			text(&html, "html", "", "write a page to a `file`"),
 			text(&png, "png", "", "write each plot into a `directory`"),
 		},
@@ -57,20 +61,38 @@ func (s *session) reportCommand() *cli.Command {
 			if err := noArguments(c); err != nil {
 				return err
 			}
-			if in == "" {
+			if len(in) == 0 {
 				return &usageError{errors.New("-in is missing: name a file that -json wrote")}
 			}
-			if html == "" && png == "" {
-				return &usageError{errors.New("neither -html nor -png: name a file or a directory to write to")}
+			if json == "" && html == "" && png == "" {
+				return &usageError{errors.New("neither -json nor -html nor -png: name a file or a directory to write to")}
 			}
 			if err := checkOutputs(html, png); err != nil {
 				return &usageError{err}
 			}
-			f, err := result.Load(in)
+			f, err := loadAll(in)
 			if err != nil {
 				return err
 			}
-			return saveReport(f, html, png)
+			if json != "" {
+				err = f.Save(json)
+			}
+			return errors.Join(err, saveReport(f, html, png))
 		},
 	}
+}
+
+func loadAll(names []string) (*result.File, error) {
+	var all []*result.File
+	for _, name := range names {
+		f, err := result.Load(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, f)
+	}
+	if len(all) == 1 {
+		return all[0], nil
+	}
+	return result.Join(all, names)
 }
