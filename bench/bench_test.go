@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/galago-go/galago/bench/internal/leak"
 	"github.com/galago-go/galago/bench/internal/proc"
 	"github.com/galago-go/galago/bench/internal/result"
 	"github.com/galago-go/galago/bench/internal/serve"
@@ -24,7 +25,7 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	os.Setenv("GORACE", "halt_on_error=1") // a race in a server is then its end, and so an error
-	os.Exit(m.Run())
+	os.Exit(leak.Run(m.Run))
 }
 
 // shortRun runs a command for one round, and returns what it wrote as JSON. Everybody of the role must be in the table.

@@ -15,19 +15,44 @@ type polled struct {
 	netpoll.Connection
 	ledger *pressure.Ledger
 	wait   time.Duration // after ending
+
+	mu   sync.Mutex
+	gone bool
+}
+
+func newPolled(c netpoll.Connection, account *pressure.Account, wait time.Duration) *polled {
+	p := &polled{Connection: c, ledger: account.Open(), wait: wait}
+	c.AddCloseCallback(func(netpoll.Connection) error { // before netpoll frees its buffers: the last that was added comes first
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.gone = true
+		return nil
+	})
+	return p
 }
 
 func (p *polled) tell(record []byte) { p.send(record) }
 
 func (p *polled) send(record []byte) error {
-	token, out := p.ledger.Start(len(record)), p.Writer()
+	token := p.ledger.Start(len(record))
 	p.ledger.Halt()
-	_, err := out.WriteBinary(record)
+	err := p.write(record)
 	if err == nil {
-		err = out.Flush()
+		err = p.Writer().Flush()
 	}
 	p.ledger.Go()
 	p.ledger.Finish(token, len(record), err == nil)
+	return err
+}
+
+// write puts a record into netpoll's buffer. After the connection was closed that would be a panic.
+func (p *polled) write(record []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone {
+		return netpoll.ErrConnClosed
+	}
+	_, err := p.Writer().WriteBinary(record)
 	return err
 }
 
@@ -79,7 +104,7 @@ func netpollRoom(cfg Config) error {
 	account, ready := openAccount(cfg)
 	r := newRoom(cfg.Pressure, account)
 	return servePolled(cfg, ready, func(c netpoll.Connection) (request func() error) {
-		r.join(&polled{c, account.Open(), cfg.Pressure.CloseTime})
+		r.join(newPolled(c, account, cfg.Pressure.CloseTime))
 		return hearing(c, r.hear)
 	})
 }
@@ -90,7 +115,7 @@ func netpollFlood(cfg Config) error {
 	var all inputs
 	account.Unread = all.unread
 	return servePolled(cfg, ready, func(c netpoll.Connection) (request func() error) {
-		p, in := &polled{c, account.Open(), cfg.Pressure.CloseTime}, c.Reader()
+		p, in := newPolled(c, account, cfg.Pressure.CloseTime), c.Reader()
 		all.add(in)
 		c.AddCloseCallback(func(netpoll.Connection) error {
 			all.remove(in)
@@ -151,7 +176,7 @@ func (i *inputs) unread() (sum, most int) {
 func netpollPump(cfg Config) error {
 	account, ready := openAccount(cfg)
 	return servePolled(cfg, ready, func(c netpoll.Connection) (request func() error) {
-		p, out := new(pump), &polled{c, account.Open(), cfg.Pressure.CloseTime}
+		p, out := new(pump), newPolled(c, account, cfg.Pressure.CloseTime)
 		return hearing(c, func(said []byte) { p.hear(said, func() { p.run(out, cfg.Pressure.Record) }) })
 	})
 }
