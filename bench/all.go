@@ -34,12 +34,12 @@ func (s *session) allCommand() *cli.Command {
 	set := new(settings)
 	var less string
 	return &cli.Command{
-		Name: "all", Usage: "all of these, with durations that make sense: about a quarter of an hour",
+		Name: "all", Usage: "all of these, with durations that make sense: about eleven minutes",
 		OnUsageError: asUsageError, HideHelpCommand: true, DisableSliceFlagSeparator: true,
 		Description: "It runs\n\n   bench " + strings.Join(everything, "\n   bench ") + "\n\neach with the flags given here, and but for backpressure with -noise.",
 		Flags: []cli.Flag{
 			number(&set.rounds, "rounds", 5, "`number` of rounds of each"),
-			&cli.DurationFlag{Name: "duration", Destination: &set.duration, Value: time.Second, Usage: "`time` of one measurement, where there is one"},
+			&cli.DurationFlag{Name: "duration", Destination: &set.duration, Value: 800 * time.Millisecond, Usage: "`time` of one measurement, where there is one"},
 			&cli.StringSliceFlag{Name: "rival", Destination: &set.more, Usage: "`NAME=COMMAND`: add another server, where an echo server will do"},
 			flag(&set.quiet, "no-noise", "no noise control"),
 			flag(&set.tls, "tls", "TLS on each connection, where there can be"),

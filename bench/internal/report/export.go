@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"html"
 	"html/template"
+	"image"
+	"image/color"
+	"image/png"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -59,10 +62,46 @@ func (ch *chart) png(dir string) (name string, err error) {
 	c := vgimg.NewWith(vgimg.UseWH(chartWidth*vg.Points(0.75), ch.height*vg.Points(0.75)), vgimg.UseDPI(pngDPI))
 	c.Scale(0.75, 0.75) // a pixel of CSS is three quarters of a point
 	ch.draw(draw.NewCanvas(c, chartWidth, ch.height))
+	name = filepath.Join(dir, ch.id+".png")
 	var out bytes.Buffer
-	if _, err := (vgimg.PngCanvas{Canvas: c}).WriteTo(&out); err != nil {
+	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, fewColours(c.Image())); err != nil {
 		return "", err
 	}
-	name = filepath.Join(dir, ch.id+".png")
 	return name, os.WriteFile(name, out.Bytes(), 0o666)
+}
+
+// fewColours returns img with 256 colours at most, which makes its file a third as large. A chart has few but for the
+// rims of its letters and lines: these are rounded as little as it takes.
+func fewColours(img image.Image) *image.Paletted {
+	for drop := uint(0); ; drop++ { // bits of each channel
+		small, index := image.NewPaletted(img.Bounds(), nil), map[color.RGBA]uint8{}
+		if fill(small, img, drop, index) {
+			return small
+		}
+	}
+}
+
+// fill copies img, rounded, and returns false if that takes too many colours.
+func fill(small *image.Paletted, img image.Image, drop uint, index map[color.RGBA]uint8) bool {
+	round := func(v uint32) uint8 { // black and white stay what they are
+		most := uint32(0xff >> drop)
+		return uint8((v >> 8 >> drop) * 0xff / most)
+	}
+	for y := img.Bounds().Min.Y; y < img.Bounds().Max.Y; y++ {
+		for x := img.Bounds().Min.X; x < img.Bounds().Max.X; x++ {
+			r, g, b, _ := img.At(x, y).RGBA()
+			c := color.RGBA{round(r), round(g), round(b), 0xff}
+			i, known := index[c]
+			if !known {
+				if len(index) == 256 {
+					return false
+				}
+				i = uint8(len(index))
+				index[c] = i
+				small.Palette = append(small.Palette, c)
+			}
+			small.SetColorIndex(x, y, i)
+		}
+	}
+	return true
 }

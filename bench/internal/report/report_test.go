@@ -2,7 +2,10 @@ package report
 
 import (
 	"bytes"
+	"image"
+	"image/color"
 	"image/png"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -266,6 +269,9 @@ func TestPNGsAreThePlots(t *testing.T) {
 	for _, name := range names {
 		in, err := os.Open(name)
 		require.NoError(t, err)
+		info, err := in.Stat()
+		require.NoError(t, err)
+		assert.Less(t, info.Size(), int64(60<<10), "%s is small enough for a README", name)
 		img, err := png.Decode(in)
 		require.NoError(t, err, name)
 		require.NoError(t, in.Close())
@@ -280,4 +286,24 @@ func TestPNGsAreThePlots(t *testing.T) {
 	}
 	_, err = SavePNG(f, filepath.Join(names[0], "x"))
 	assert.Error(t, err)
+}
+
+// However many colours there are, 256 remain, each near to what it was; black and white are kept.
+func TestFewColours(t *testing.T) {
+	img := image.NewRGBA(image.Rect(0, 0, 64, 64))
+	for i := range 64 * 64 {
+		img.Set(i%64, i/64, color.RGBA{uint8(4 * (i % 64)), uint8(4 * (i / 64)), 0, 0xff})
+	}
+	img.Set(0, 0, color.White)
+	small := fewColours(img)
+	assert.LessOrEqual(t, len(small.Palette), 256)
+	for i := range 64 * 64 {
+		r, g, b, _ := img.At(i%64, i/64).RGBA()
+		sr, sg, sb, _ := small.At(i%64, i/64).RGBA()
+		for _, d := range []float64{float64(r) - float64(sr), float64(g) - float64(sg), float64(b) - float64(sb)} {
+			require.Less(t, math.Abs(d)/0xffff, 0.13)
+		}
+	}
+	assert.Equal(t, color.RGBA{0xff, 0xff, 0xff, 0xff}, small.At(0, 0))
+	assert.Equal(t, color.RGBA{0, 0, 0, 0xff}, small.At(1, 0), "nearly black")
 }
