@@ -88,7 +88,7 @@ func (ch *chart) draw(c draw.Canvas) {
 	c.FillPolygon(paper.rgb(), []vg.Point{c.Min, {X: c.Max.X, Y: c.Min.Y}, c.Max, {X: c.Min.X, Y: c.Max.Y}})
 	c = draw.Crop(c, 2, -8, 2, -2)
 	y := c.Max.Y - titleSize - 2
-	c.FillText(bold(style(titleSize, ink)), vg.Point{X: c.Min.X + 4, Y: y}, ch.title)
+	c.FillText(ch.titleStyle(c.Max.X-c.Min.X-4), vg.Point{X: c.Min.X + 4, Y: y}, ch.title)
 	y = ch.drawLegend(c, y-lineSpace-3)
 	if len(ch.bands) > 0 {
 		y -= ch.bandHeight(c)
@@ -100,6 +100,15 @@ func (ch *chart) draw(c draw.Canvas) {
 	p.Draw(below)
 	ch.drawLimits(p, data)
 	ch.drawRanges(p, data)
+}
+
+// titleStyle is as large as fits into a width: the unit is at the end, and must not be cut off.
+func (ch *chart) titleStyle(width vg.Length) text.Style {
+	s := bold(style(titleSize, ink))
+	if w := widthOf(s, ch.title); w > width {
+		s.Font.Size *= width / w
+	}
+	return s
 }
 
 // drawLegend writes the names of lines and limits side by side, in as many rows as it takes. It returns where they end.

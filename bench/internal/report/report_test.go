@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
 
 	"github.com/galago-go/galago/bench/internal/result"
 )
@@ -286,6 +287,13 @@ func TestPNGsAreThePlots(t *testing.T) {
 	}
 	_, err = SavePNG(f, filepath.Join(names[0], "x"))
 	assert.Error(t, err)
+}
+
+func TestALongTitleFits(t *testing.T) {
+	short, long := &chart{title: "Short (ms)"}, &chart{title: "Age of the newest record at the reader, the oldest of the others (ms)"}
+	assert.Equal(t, titleSize, short.titleStyle(chartWidth).Font.Size)
+	assert.Greater(t, widthOf(bold(style(titleSize, ink)), long.title), vg.Length(chartWidth))
+	assert.InDelta(t, chartWidth, widthOf(long.titleStyle(chartWidth), long.title).Points(), 1)
 }
 
 // However many colours there are, 256 remain, each near to what it was; black and white are kept.
