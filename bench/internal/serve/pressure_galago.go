@@ -59,10 +59,7 @@ func pressedNetwork(cfg Config) (*actor.Network, actor.ListenConfig, error) {
 	if s.ReadsOn {
 		listen.Conn.ReadWaits = conn.Off
 	}
-	var err error
-	if listen.Conn.Layers, err = layers(cfg.TLS); err != nil {
-		return nil, listen, err
-	}
+	listen.Conn.Layers = layers(cfg.TLS)
 	network, err := actor.New(nil, actor.Config{Loops: runtime.GOMAXPROCS(0)})
 	return network, listen, err
 }
