@@ -34,7 +34,7 @@ func (s *session) allCommand() *cli.Command {
 	set := new(settings)
 	var less string
 	return &cli.Command{
-		Name: "all", Usage: "all of these, with durations that make sense: about eleven minutes",
+		Name: "all", Usage: "all of these, with durations that make sense: about twelve minutes",
 		OnUsageError: asUsageError, HideHelpCommand: true, DisableSliceFlagSeparator: true,
 		Description: "It runs\n\n   bench " + strings.Join(everything, "\n   bench ") + "\n\neach with the flags given here, and but for backpressure with -noise.",
 		Flags: []cli.Flag{
