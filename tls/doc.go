@@ -31,6 +31,10 @@
 // FIN without one is reported as truncated, in OnEOF and OnClosed, for somebody may have cut the stream short. With TLS
 // 1.3 either direction can end alone.
 //
+// Some peers are gone as soon as they have said goodbye, and do not wait for ours: curl, GnuTLS. Their system answers ours with
+// a reset, which OnClosed then reports, after an OnEOF(nil). Whether all that was sent before has reached such a peer,
+// TCP does not tell; who knows by the protocol that it has, as after the answer to a last request, need not care.
+//
 // # Certificates
 //
 // A [Reloader] keeps a certificate and its key as they are in files, and has new handshakes use what has changed. Client
