@@ -15,10 +15,11 @@ import (
 
 const echoSize = 64
 
-// echo measures the processor time of a message: a server without a layer, with a Passive one and with a Framed one, in
-// turns.
+// echo measures the processor time of a message: a server without a layer, twice, with a Passive one and with a Framed one,
+// in turns.
 func echo(s *settings, r *report) error {
-	kinds := []string{"none", "passive", "framed"}
+	kinds := []string{"none", "again", "passive", "framed"} // again has no layer either, and shows what noise there is
+	layers := map[string]string{"none": "none", "again": "none", "passive": "passive", "framed": "framed"}
 	servers := map[string]*process{}
 	loads := map[string]*load{}
 	defer func() {
@@ -30,7 +31,7 @@ func echo(s *settings, r *report) error {
 		}
 	}()
 	for _, kind := range kinds {
-		p, err := start("-kind", "echo", "-layer", kind, "-timeout", "1h")
+		p, err := start("-kind", "echo", "-layer", layers[kind], "-timeout", "1h")
 		if err != nil {
 			return err
 		}
@@ -62,6 +63,7 @@ func echo(s *settings, r *report) error {
 		list := slices.Sorted(slices.Values(costs[kind]))
 		r.say("  %-8s %.3f µs (%.3f to %.3f)", kind, median(costs[kind]), list[0], list[len(list)-1])
 	}
+	r.say("  %-46s %8.3f    noise", "again / none", ratio(costs["again"], costs["none"]))
 	r.bar("passive / none", ratio(costs["passive"], costs["none"]), 1.01, "")
 	r.bar("framed / none", ratio(costs["framed"], costs["none"]), 1.05, "")
 	return nil
