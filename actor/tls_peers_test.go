@@ -123,6 +123,26 @@ func TestTLS5_OpenSSLResumesASession(t *testing.T) {
 	}
 }
 
+// A client that wants to negotiate anew, as TLS 1.2 has it, is refused: that would be public-key work as often as a client
+// likes.
+func TestTLS5_OpenSSLMayNotRenegotiate(t *testing.T) {
+	ours := certify(t, "ours")
+	ways(t, func(t *testing.T, w way) {
+		f := w.start(t, actor.Config{})
+		s := f.serve(serves(ours.server(nil)), func(p *probe) { echoes(p) })
+		client := startProgram(t, "openssl", "s_client", "-connect", s.Addr().String(), "-tls1_2")
+		client.send("hello")
+		client.heardSoon("hello")
+		client.send("R") // s_client's command for it
+		var broken *tls.RecordError
+		require.ErrorAs(t, s.next().closeError(t), &broken)
+		assert.False(t, broken.Remote)
+		assert.ErrorContains(t, broken, "unexpected handshake message")
+		assert.Error(t, client.cmd.Wait())
+		assert.Contains(t, client.err.String(), "alert unexpected message")
+	})
+}
+
 // openSSLServer runs s_server, which ends with the test. It returns where it listens.
 func openSSLServer(t *testing.T, c *certified, args ...string) (at string, p *program) {
 	t.Helper()
