@@ -144,6 +144,7 @@ func (p *port) arrived(n int) *portBuffer {
 		p.unseen = p.unseen.append(p.in.rest())
 	case !p.closed:
 		p.held, p.in = p.in, nil
+		p.cond.Broadcast() // whoever waits for what this read meets has waited for settle, too
 		for p.held != nil && !p.closed {
 			p.cond.Wait()
 		}

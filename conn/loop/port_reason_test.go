@@ -71,3 +71,49 @@ func TestPortWaitsForTheReason(t *testing.T) {
 		})
 	}
 }
+
+// A cornerConn is a faultyConn whose writes wait until their deadline is moved into the past.
+type cornerConn struct {
+	*faultyConn
+	hurried chan struct{}
+	once    sync.Once
+}
+
+func (c *cornerConn) SetWriteDeadline(at time.Time) error {
+	if !at.IsZero() && at.Before(time.Now()) {
+		c.once.Do(func() { close(c.hurried) })
+	}
+	return nil
+}
+
+// The reader brings more than anybody has read yet, and so waits for room, as soon as the writer is done; the writer meets
+// the end at this very moment, and asks what the reader knows. Both must not wait for each other: the owner may read
+// nothing more before it is told.
+func TestPortAsksNoReaderThatWaitsForRoom(t *testing.T) {
+	c := &cornerConn{faultyConn: newFaultyConn(), hurried: make(chan struct{})}
+	full, writing := make(chan struct{}), make(chan struct{})
+	arrived := 0
+	c.read = func(b []byte) (int, error) {
+		if arrived += len(b); arrived <= portLarge {
+			return len(b), nil
+		}
+		close(full)
+		<-writing
+		c.read = func([]byte) (int, error) { <-c.gone; return 0, os.ErrClosed }
+		return len(b), nil
+	}
+	c.write = func([]byte) (int, error) {
+		close(writing)
+		<-c.hurried
+		return 0, syscall.ECONNRESET
+	}
+	e := unstartedPort(t, c)
+	e.plain, e.timed = true, true
+	e.start(&e.workers)
+	await(t, full, "so much that there is no room for more")
+	_, err := e.write([][]byte{{1}})
+	require.Equal(t, conn.ErrWouldBlock, err)
+	e.until(t, conn.Hangup)
+	_, err = e.unread()
+	assert.ErrorIs(t, err, syscall.ECONNRESET)
+}
