@@ -355,8 +355,8 @@ func TestLIV28_IdleInEveryWay(t *testing.T) {
 		dialed := f.watch(s.Addr().String(), liveness.Config{Timeout: timeout}, nil)
 		s.next()
 		accepted.awaitN(t, 1, "OnConnected", slow)
+		began := time.Now() // before the first look, as the second look comes before the last: each may take its time
 		before := statsOf(t, dialed.probe)
-		began := time.Now()
 		time.Sleep(10 * timeout) // the time itself is the point
 		after := statsOf(t, dialed.probe)
 		took := time.Since(began)
@@ -367,7 +367,8 @@ func TestLIV28_IdleInEveryWay(t *testing.T) {
 			inTurn(t, w.probe, func() { assert.Zero(t, w.received) })
 		}
 		n := float64(after.BytesWritten-before.BytesWritten) / 4
-		assert.LessOrEqual(t, n, took.Seconds()/(timeout.Seconds()/4)*10/9+2, "a quarter of T, less a tenth")
+		// A quarter of T, less a tenth, less the grid of T/64; and one at once whenever the machine has stopped us.
+		assert.LessOrEqual(t, n, took.Seconds()/(timeout.Seconds()/4)*4/3+2)
 		assert.GreaterOrEqual(t, n, took.Seconds()/(timeout.Seconds()/4)/2)
 	})
 }
