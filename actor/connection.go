@@ -245,7 +245,7 @@ func (c *connection) Connecting(inflight int)            { c.driver.Connecting(i
 func (c *connection) Connected()                         { c.facts |= factJoined }
 func (c *connection) Failed(stage conn.Stage, err error) { c.driver.Failed(stage, err) }
 func (c *connection) Ready(i conn.Interest)              { c.driver.Ready(i) }
-func (c *connection) Due()                               {}
+func (c *connection) Due()                               { c.driver.Due() }
 func (c *connection) Slept(d time.Duration) (more bool)  { return c.driver.Slept(d) }
 
 // Post keeps f for the start of the next turn. Any goroutine may call it.

@@ -211,10 +211,8 @@ func (c *connection) rest(t *turns) (more bool) {
 	if t.ctx != nil {
 		c.learnTimeout(t.ctx)
 	}
-	if own := c.kind.own; own != nil {
-		own.SetDeadline(c.driver.Deadline())
-	} else {
-		c.socket.SetDeadline(c.driver.Deadline())
+	if c.driver.Moved() {
+		c.setDeadline()
 	}
 	if c.mail.hasSystem() || c.facts.has(factBroken) {
 		return true
@@ -227,6 +225,15 @@ func (c *connection) rest(t *turns) (more bool) {
 	}
 	c.mail.idle()
 	return t.more
+}
+
+// setDeadline asks for a turn when the connection wants one.
+func (c *connection) setDeadline() {
+	if own := c.kind.own; own != nil {
+		own.SetDeadline(c.driver.Deadline())
+	} else {
+		c.socket.SetDeadline(c.driver.Deadline())
+	}
 }
 
 // learnTimeout looks whether the actor, which had its context in this turn, has set a receive timeout.

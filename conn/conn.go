@@ -14,11 +14,11 @@ import (
 // one that Receive acts on.
 type Conn struct {
 	// What every turn needs comes first, what is seldom needed last: of many connections few lines are in the cache.
-	state    State
-	armed    Interest
-	holds    holder
-	idleCuts uint8 // tokens that split cut in a row without taking a byte
-	flags    flags
+	state State
+	armed Interest
+	holds holder
+	skips interceptor.Skips // what the layers need not see
+	flags flags
 
 	h   Handler
 	b   Backend
@@ -37,16 +37,16 @@ type Conn struct {
 	split bufio.SplitFunc
 	held  *held // what is read, or passed up by layers, and not delivered yet; nil if nothing
 
-	idleAt, active int64 // when to look at the idle timeout, and when a byte last moved
-	layerAt        int64 // when a layer wants Expire
-	timers         *timerSet
+	readAt, wroteAt int64 // when the system gave bytes last, and when it took some
+	idleAt          int64 // when to look at the idle timeout
+	layerAt         int64 // when a layer wants Expire
+	told            int64 // what Deadline said last; -1 if that has come
+	timers          *timerSet
 
 	accepted, sent      SendToken // the last one issued; the last one told as sent
 	received, bytesRead uint64
 
-	limit    int64  // when starting, upgrading or closing has taken too long; 0 in StateConnected
-	idle     int64  // the idle timeout
-	ownTotal uint64 // bytes that layers passed down on their own
+	limit int64 // when starting, upgrading or closing has taken too long; 0 in StateConnected
 
 	rare *rare // nil until it is needed
 }
@@ -56,6 +56,9 @@ type rare struct {
 	timer           TimerToken // the last one issued
 	failed, refused uint64
 	throttle        throttle
+	blocked         blocked
+	idle            int64       // the idle timeout, if the owner has set it; less than 0 if to none
+	idleCuts        int         // tokens that split cut in a row without taking a byte
 	reason          *CloseError // why an orderly end is not a clean one; or why a layer ended the connection
 }
 

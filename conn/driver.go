@@ -12,7 +12,7 @@ type Driver struct{ c Conn }
 
 // Init readies a zero Driver. It calls neither h nor b.
 func (d *Driver) Init(h Handler, b Backend, cfg *Config) {
-	d.c = Conn{h: h, b: b, cfg: cfg, split: cfg.Split, idle: int64(max(cfg.IdleTimeout, 0))}
+	d.c = Conn{h: h, b: b, cfg: cfg, split: cfg.Split}
 }
 
 // Conn returns the owner's side.
@@ -228,12 +228,24 @@ func (d *Driver) Pending() bool { return d.c.wantsTurn() }
 
 // Deadline is when a turn is wanted at the latest; zero means never. Ask after End. Activity does not change it.
 func (d *Driver) Deadline() time.Time {
-	if c := &d.c; c.state != StateConnected || c.ticks() {
-		if at := c.deadline(); at != 0 {
-			return c.time(at)
-		}
+	c := &d.c
+	if c.told = 0; c.state != StateConnected || c.ticks() {
+		c.told = c.deadline()
 	}
-	return time.Time{}
+	if c.told == 0 {
+		return time.Time{}
+	}
+	return c.time(c.told)
+}
+
+// Due notes, between turns, that the last Deadline has come, so that it must be asked again.
+func (d *Driver) Due() { d.c.told = -1 }
+
+// Moved reports whether Deadline must be asked: it would return something else than the last time, or has come. After
+// most turns of an open connection there is no need to set what is set.
+func (d *Driver) Moved() bool {
+	c := &d.c
+	return c.state != StateConnected || c.told|c.idleAt|c.layerAt != 0 && c.deadline() != c.told || c.timers != nil
 }
 
 // Done reports whether the last callback was made; then the Driver may be forgotten.

@@ -15,10 +15,17 @@ import (
 // link is a Conn as its layers see it.
 type link Conn
 
-var _ interceptor.Link = (*link)(nil)
+var (
+	_ interceptor.Link   = (*link)(nil)
+	_ interceptor.Lender = (*link)(nil)
+	_ interceptor.Meter  = (*link)(nil)
+)
 
 func (c *Conn) link() *link   { return (*link)(c) }
 func (c *Conn) layered() bool { return c.chain != nil }
+
+// shown reports whether there are layers that want to see the bytes.
+func (c *Conn) shown() bool { return c.chain != nil && c.skips&interceptor.SkipBytes == 0 }
 
 // Up keeps what comes up at the top. It is delivered by the same loop as plain data.
 func (l *link) Up(p []byte) error {
@@ -41,7 +48,6 @@ func (l *link) Down(bufs [][]byte) error {
 		n += len(b)
 	}
 	if n > 0 && (c.m == nil || !c.m.sending) {
-		c.ownTotal += uint64(n)
 		c.ledger.addOwn(c.m, n, c.queue.end())
 	}
 	return nil
@@ -128,6 +134,39 @@ func (l *link) SetDeadline(t time.Time) {
 	c.flags.clear(flagLate)
 }
 
+// Skip leaves the layers out.
+func (l *link) Skip(s interceptor.Skips) bool {
+	l.skips = s
+	return true
+}
+
+func (l *link) Traffic() (interceptor.Traffic, bool) {
+	c := (*Conn)(l)
+	at := c.wroteAt
+	switch b := c.rarely().blocked; {
+	case c.queue.pending == 0:
+	case c.flags.has(flagWritable): // none of it was tried yet
+		at = c.now
+	case b.out == c.queue.out:
+		at = max(at, b.at)
+	}
+	return interceptor.Traffic{Read: c.time(c.readAt), Wrote: c.time(at), Pending: c.queue.pending}, true
+}
+
+// blocked is where in the stream the system took no more, and since when bytes wait there.
+type blocked struct {
+	out uint64
+	at  int64
+}
+
+// block notes that the system took n bytes, and not all. If it took none, that may not be news.
+func (c *Conn) block(n int) {
+	b := &c.needRare().blocked
+	if n > 0 || b.at == 0 || b.out != c.queue.out {
+		*b = blocked{c.queue.out, c.now}
+	}
+}
+
 // openLayers builds and opens the chain of a connection that has just got its socket.
 func (c *Conn) openLayers() {
 	chain := new(interceptor.Chain)
@@ -138,7 +177,7 @@ func (c *Conn) openLayers() {
 		}
 	}
 	c.setChain(chain)
-	before := c.ownTotal
+	before := c.queue.end()
 	if err := chain.Open(c.link()); err != nil {
 		c.layerFailed(err, before)
 	}
@@ -163,7 +202,7 @@ func (c *Conn) setChain(chain *interceptor.Chain) {
 }
 
 func (c *Conn) layerUp(p []byte) {
-	before := c.ownTotal
+	before := c.queue.end()
 	if err := c.chain.Up(c.link(), p); err != nil {
 		c.layerFailed(err, before)
 	}
@@ -194,7 +233,7 @@ func (c *Conn) layersCloseWrite() {
 	if c.chain == nil || c.flags.has(flagMute) {
 		return
 	}
-	before := c.ownTotal
+	before := c.queue.end()
 	if err := c.chain.CloseWrite(c.link()); err != nil {
 		c.layerFailed(err, before)
 	}
@@ -212,14 +251,14 @@ func (c *Conn) runPosted(f func() error) {
 	if c.state == StateClosed || c.flags.has(flagMute) {
 		return
 	}
-	before := c.ownTotal
+	before := c.queue.end()
 	if err := f(); err != nil {
 		c.layerFailed(err, before)
 	}
 }
 
 func (c *Conn) expireLayers() {
-	before := c.ownTotal
+	before := c.queue.end()
 	if err := c.chain.Expire(c.link(), c.time(c.now)); err != nil {
 		c.layerFailed(err, before)
 	}
@@ -232,7 +271,7 @@ func (c *Conn) layersSlept(d time.Duration) {
 	}
 }
 
-// layerFailed ends the connection because of a layer. If the layer passed last words down since ownTotal was before,
+// layerFailed ends the connection because of a layer. If the layer passed last words down since the queue ended at before,
 // they are flushed, then comes FIN; else nothing more is written, and the connection ends with this turn. What it had
 // passed up is delivered in both cases.
 func (c *Conn) layerFailed(err error, before uint64) {
@@ -241,7 +280,7 @@ func (c *Conn) layerFailed(err error, before uint64) {
 	}
 	c.flags.set(flagMute)
 	switch {
-	case c.ownTotal > before && !c.flags.has(flagFIN):
+	case c.queue.end() > before && !c.flags.has(flagFIN):
 		c.endByLayer(err)
 		c.flags.set(flagWriteEnded)
 		c.flags.clear(flagGoodbye)
@@ -303,7 +342,7 @@ func (c *Conn) Upgrade(f interceptor.Factory) error {
 	c.setState(StateUpgrading)
 	c.flags.clear(flagReady)
 	c.limit = c.after(c.cfg.startTimeout())
-	before := c.ownTotal
+	before := c.queue.end()
 	var err error
 	if c.chain == nil {
 		c.setChain(new(interceptor.Chain))

@@ -167,7 +167,9 @@ func (c *Conn) cut() (frame []byte, ok bool) {
 		n, token, err := c.split(p, c.flags.has(flagTopEOF))
 		if err == nil && token != nil && uint(n-1) < uint(len(p)) && len(token) <= c.cfg.maxFrame() {
 			c.take(n) // as nearly always
-			c.idleCuts = 0
+			if c.rare != nil {
+				c.rare.idleCuts = 0
+			}
 			return token, true
 		}
 		if err == nil {
@@ -185,10 +187,12 @@ func (c *Conn) cut() (frame []byte, ok bool) {
 		c.take(n)
 		switch {
 		case token != nil && n == 0:
-			c.idleCuts++
+			c.needRare().idleCuts++
 			return token, true
 		case token != nil:
-			c.idleCuts = 0
+			if c.rare != nil {
+				c.rare.idleCuts = 0
+			}
 			return token, true
 		case n == 0:
 			c.flags.set(flagDry)
@@ -217,7 +221,7 @@ func (c *Conn) checkCut(n, size int, token []byte) error {
 	case token == nil && n == 0 && size > limit+frameSlack:
 		return fmt.Errorf("%d bytes make no frame, Config.MaxFrame is %d: raise it, or see whether both sides frame alike: %w",
 			size, limit, bufio.ErrTooLong)
-	case token != nil && n == 0 && c.idleCuts >= maxIdleCuts:
+	case token != nil && n == 0 && c.rarely().idleCuts >= maxIdleCuts:
 		return fmt.Errorf("Config.Split cut %d tokens without taking a byte: %w", maxIdleCuts, io.ErrNoProgress)
 	}
 	return nil
@@ -255,7 +259,7 @@ func (c *Conn) fill() bool {
 	switch {
 	case n > 0:
 		c.bytesRead += uint64(n)
-		c.active = c.now
+		c.readAt = c.now
 		if c.flags.has(flagHangup) {
 			c.flags.set(flagLook) // what comes next may be the end, and reading may be held from here on
 		}
@@ -278,7 +282,7 @@ func (c *Conn) space() []byte {
 		m.read = make([]byte, readBuffer)
 	}
 	m.in, m.lo, m.hi = m.read, 0, 0
-	if c.layered() || c.flags.has(flagDeaf|flagWireDeaf) {
+	if c.shown() || c.flags.has(flagDeaf|flagWireDeaf) {
 		return m.read
 	}
 	if c.held == nil {
@@ -307,7 +311,7 @@ func (c *Conn) unhold() bool {
 func (c *Conn) took(p []byte) {
 	switch {
 	case c.flags.has(flagWireDeaf):
-	case c.layered():
+	case c.shown():
 		c.layerUp(p)
 	case c.flags.has(flagDeaf | flagTopEOF):
 	default:

@@ -1,5 +1,7 @@
 package conn
 
+import "github.com/galago-go/galago/interceptor"
+
 // directSize is from how many bytes on a Send with nothing queued is written straight from the caller's memory:
 // copying as much costs about as much as the system call that a joint write would save.
 const directSize = 16 << 10
@@ -24,7 +26,7 @@ func (c *Conn) Send(bufs ...[]byte) (SendToken, error) {
 	case total == 0: // its place among the others is all there is to it
 		c.accepted++
 		c.open()
-	case c.chain != nil:
+	case c.shown():
 		return c.sendDown(bufs)
 	case total >= directSize && c.queue.pending == 0 && len(bufs) <= maxBufs && c.flags.has(flagWritable):
 		c.sendDirect(bufs, total)
@@ -153,9 +155,12 @@ func (c *Conn) flush() {
 func (c *Conn) wrote(n, total int, err error, from uint64) {
 	if n < total {
 		c.flags.clear(flagWritable)
+		if c.chain != nil {
+			c.block(n)
+		}
 	}
 	if n > 0 {
-		c.active = c.now
+		c.wroteAt = c.now
 		first, last := c.ledger.wrote(c.m, from, c.queue.out)
 		c.notifyOutcomes(noticeSent, first, last)
 		c.maybeUnthrottle()
@@ -165,7 +170,7 @@ func (c *Conn) wrote(n, total int, err error, from uint64) {
 		c.fail(CauseWrite, err)
 		return
 	}
-	if n > 0 && c.chain != nil && !c.flags.has(flagMute) {
+	if n > 0 && c.chain != nil && c.skips&interceptor.SkipWrote == 0 && !c.flags.has(flagMute) {
 		c.chain.Wrote(c.link(), n, c.queue.pending)
 	}
 }

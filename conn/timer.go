@@ -69,7 +69,9 @@ func (c *Conn) StopTimer(t TimerToken) bool {
 // SetIdleTimeout arranges for OnIdle after each d without a byte in or out, until Close. Zero turns it off. Set before
 // OnConnected, it begins there.
 func (c *Conn) SetIdleTimeout(d time.Duration) {
-	c.idle = int64(max(d, 0))
+	if c.needRare().idle = int64(d); d <= 0 {
+		c.rare.idle = -1
+	}
 	if c.flags.has(flagConnected) {
 		c.startIdle()
 	}
@@ -77,10 +79,18 @@ func (c *Conn) SetIdleTimeout(d time.Duration) {
 
 // startIdle lets the idle timeout begin now.
 func (c *Conn) startIdle() {
-	c.active, c.idleAt = c.now, 0
-	if c.idle > 0 && c.state != StateClosing && c.state != StateClosed {
-		c.idleAt = c.after(time.Duration(c.idle))
+	c.idleAt = 0
+	if d := c.idleTimeout(); d > 0 && c.state != StateClosing && c.state != StateClosed {
+		c.idleAt = c.after(d)
 	}
+}
+
+// idleTimeout is 0 or less if there is none.
+func (c *Conn) idleTimeout() time.Duration {
+	if d := c.rarely().idle; d != 0 {
+		return time.Duration(d)
+	}
+	return c.cfg.IdleTimeout
 }
 
 // ticks reports whether any deadline is set but those of starting, upgrading and closing.
@@ -123,7 +133,7 @@ func (c *Conn) expireIdle() {
 	if !due(c.idleAt, c.now) {
 		return
 	}
-	if due := c.active + c.idle; due > c.now {
+	if due := max(c.readAt, c.wroteAt) + int64(c.idleTimeout()); due > c.now {
 		c.idleAt = due
 		return
 	}

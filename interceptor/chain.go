@@ -31,6 +31,7 @@ type Chain struct {
 	failure     error         // the first error of opening a layer
 	cut         error         // the first error of a layer's EOF
 	depth       int32         // methods of this chain on the stack
+	skips       Skips         // what outer was told that all layers skip
 	holds       int32         // layers that hold reading back
 	opened      bool          // Open was called
 	owed        bool          // failure must be returned by the outermost method
@@ -102,6 +103,9 @@ func (c *Chain) stack(i Interceptor) (first *node, err error) {
 		first.below, c.top.above = c.top, first
 	}
 	c.top = last
+	if c.skips != 0 {
+		c.tellSkips()
+	}
 	return first, nil
 }
 
@@ -206,6 +210,7 @@ func (c *Chain) Open(l Link) (err error) {
 	}
 	d := c.enter()
 	defer c.leave(d, &err)
+	defer c.tellSkips() // most layers do not observe writing
 	return c.start(c.bottom)
 }
 
@@ -251,6 +256,8 @@ func (c *Chain) Up(l Link, p []byte) (err error) {
 		return ErrClosed
 	case n == nil:
 		return l.Up(p)
+	case n.flags&skipsBytes != 0:
+		return n.Up(p)
 	case n.flags&isFlowing == 0:
 		if c.failure != nil {
 			return c.failure
@@ -321,7 +328,7 @@ func (c *Chain) Down(l Link, bufs [][]byte) (err error) {
 	}
 	d := c.enter()
 	defer c.leave(d, &err)
-	return n.take(bufs)
+	return c.below(n, bufs)
 }
 
 // CloseWrite tells the open layers, from the top down. It stops at the first error.
@@ -334,6 +341,10 @@ func (c *Chain) CloseWrite(Link) (err error) {
 			continue
 		}
 		n.flags |= isShut
+		n.flags &^= skipsWrote | skipsBytes // what comes from above from now on is dropped
+		if c.skips != 0 {
+			c.tellSkips()
+		}
 		if err := n.layer.CloseWrite(n); err != nil {
 			return err
 		}
@@ -346,7 +357,7 @@ func (c *Chain) Wrote(_ Link, written, pending int) {
 	d := c.enter()
 	defer c.leave(d, nil)
 	for n := c.bottom; n != nil && !c.closed; n = n.above {
-		if n.flags&(isCalled|isFailed|seesWriting) == isCalled|seesWriting {
+		if n.flags&(isCalled|isFailed|seesWriting|skipsWrote) == isCalled|seesWriting {
 			n.layer.(WriteObserver).Wrote(n, written, pending)
 		}
 	}

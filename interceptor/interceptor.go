@@ -75,6 +75,33 @@ type Lender interface {
 	Room() []byte
 }
 
+// A Meter is a Link that knows when the connection's bytes moved, so that a layer which only watches them need not see
+// each. The Link of each layer is one.
+type Meter interface {
+	// Skip says what the layer need not see from the next bytes on; it takes the place of what was said before, and the
+	// end of the stream or of writing does not change it. It returns false, and the layer sees everything, if Traffic
+	// does not speak of the layer's own bytes: one below makes others of them, or sees them at least; or if the layer is
+	// not ready, or was told CloseWrite.
+	Skip(s Skips) bool
+	// Traffic returns what is known of the connection's bytes; ok is false where Skip would return false.
+	Traffic() (t Traffic, ok bool)
+}
+
+// Skips says which methods of a layer are left out.
+type Skips uint8
+
+const (
+	SkipWrote Skips = 1 << iota // Wrote
+	SkipBytes                   // Up and Down: bytes go from neighbour to neighbour as they are
+)
+
+// Traffic says when the bytes of a connection moved.
+type Traffic struct {
+	Read    time.Time // when the system gave bytes last; if it never did, when the connection began
+	Wrote   time.Time // when it took bytes last; or, if that is later, when the first of those was queued that wait now
+	Pending int       // bytes that wait to be taken
+}
+
 // Info says what a connection connects.
 type Info struct {
 	Local, Remote netip.AddrPort // zero for unix-domain sockets

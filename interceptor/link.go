@@ -21,7 +21,7 @@ type early struct {
 	eof   bool
 }
 
-type flags uint16
+type flags uint32
 
 const (
 	isCalled    flags = 1 << iota // Open was called, so Close must be
@@ -39,9 +39,15 @@ const (
 	seesReading                   // it is a ReadObserver
 	seesSleep                     // it is a SleepObserver
 	knowsHeld                     // it was told that reading is held back
+	skipsWrote                    // it need not see Wrote
+	skipsBytes                    // bytes go past it
 )
 
-var _ Link = (*node)(nil)
+var (
+	_ Link   = (*node)(nil)
+	_ Lender = (*node)(nil)
+	_ Meter  = (*node)(nil)
+)
 
 func newNode(i Interceptor) *node {
 	n := &node{layer: i}
@@ -63,7 +69,11 @@ func newNode(i Interceptor) *node {
 // Up passes p to the layer above, or out of the chain.
 func (n *node) Up(p []byte) error {
 	c := n.chain
-	switch a := n.above; {
+	a := n.above
+	for a != nil && a.flags&skipsBytes != 0 {
+		n, a = a, a.above
+	}
+	switch {
 	case c.closed:
 		return ErrClosed
 	case c.depth == 0: // a method that the chain does not know, such as one that the handler called
@@ -115,11 +125,19 @@ func (n *node) Down(bufs [][]byte) error {
 		return ErrClosed
 	case c.depth == 0: // as in Up
 		return c.run(func() error { return n.Down(bufs) })
-	case n.below == nil:
-		return c.outer.Down(bufs)
-	default:
-		return n.below.take(bufs)
 	}
+	return c.below(n.below, bufs)
+}
+
+// below gives bufs to n, or past it. Below the lowest is what is outside.
+func (c *Chain) below(n *node, bufs [][]byte) error {
+	for n != nil && n.flags&skipsBytes != 0 {
+		n = n.below
+	}
+	if n == nil {
+		return c.outer.Down(bufs)
+	}
+	return n.take(bufs)
 }
 
 // take gives n bytes from above.
@@ -240,6 +258,56 @@ func (n *node) Room() []byte {
 		return l.Room()
 	}
 	return nil
+}
+
+// Skip leaves methods of this layer out.
+func (n *node) Skip(s Skips) bool {
+	c := n.chain
+	n.flags &^= skipsWrote | skipsBytes
+	_, ok := n.Traffic()
+	if ok = ok && !c.closed && n.flags&(isFlowing|isReady|isShut|isFailed) == isFlowing|isReady; ok {
+		if s&SkipWrote != 0 {
+			n.flags |= skipsWrote
+		}
+		if s&SkipBytes != 0 {
+			n.flags |= skipsBytes
+		}
+	}
+	c.tellSkips()
+	return ok
+}
+
+// Traffic asks outside, if the bytes there are those of this layer.
+func (n *node) Traffic() (t Traffic, ok bool) {
+	for b := n.below; b != nil; b = b.below {
+		if b.flags&skipsBytes == 0 {
+			return t, false
+		}
+	}
+	if m, ok := n.chain.outer.(Meter); ok {
+		return m.Traffic()
+	}
+	return t, false
+}
+
+// tellSkips tells outer what all layers skip, when that has changed: it may leave the chain out.
+func (c *Chain) tellSkips() {
+	all := SkipWrote | SkipBytes
+	for n := c.bottom; n != nil; n = n.above {
+		if n.flags&(skipsWrote|seesWriting) == seesWriting {
+			all &^= SkipWrote
+		}
+		if n.flags&skipsBytes == 0 {
+			all &^= SkipBytes
+		}
+	}
+	if all == c.skips {
+		return
+	}
+	c.skips = 0
+	if m, ok := c.outer.(Meter); ok && m.Skip(all) {
+		c.skips = all
+	}
 }
 
 // Info asks outside.

@@ -67,6 +67,7 @@ func (l *Layer) frames(k interceptor.Link, p []byte) (err error) {
 func (l *Layer) watchFrame() {
 	partial := l.mode == inSkipped || l.mode == inControl || l.mode > 0 && l.mode < headSize && l.part[0] != frameData
 	if partial && l.needRare().frameAt == never {
+		l.catchUp()
 		l.rare.frameAt = after(l.heard, int64(frameLimit))
 		l.arm(l.heard)
 	}
@@ -197,6 +198,7 @@ func (l *Layer) heardHello(k interceptor.Link, p []byte) error {
 	if err := l.heardTimings(h.timeout, h.minSpeak); err != nil {
 		return err
 	}
+	l.flags.clear(notAside)
 	k.Ready()
 	return nil
 }
@@ -302,6 +304,7 @@ func (l *Layer) settleFlood(now int64) {
 }
 
 func (l *Layer) countEmpty() error {
+	l.catchUp()
 	if l.flood++; int16(l.flood-inMs(l.heard)) > floodBurst {
 		return l.refuse(byeProtocol, fmt.Errorf("%w: more than %d in a second", ErrFlood, floodBurst))
 	}

@@ -129,10 +129,12 @@ func (l *Layer) moved(now int64) {
 
 // Reading notes whether anything can be heard. When it can be again, a full T begins.
 func (l *Layer) Reading(_ interceptor.Link, heldBack bool) {
+	l.catchUp()
 	r := l.needRare()
 	if heldBack {
 		l.flags.set(held)
 		r.looked, r.lookedAt = false, l.now()
+		l.standAside()
 		return
 	}
 	l.flags.clear(held | excused)
@@ -148,6 +150,7 @@ func (l *Layer) Reading(_ interceptor.Link, heldBack bool) {
 	case StateEnded:
 		l.arm(r.from)
 	}
+	l.standAside()
 }
 
 // judgePeer follows silence from Up to Suspect to Down.

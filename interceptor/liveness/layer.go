@@ -43,14 +43,16 @@ type flags uint16
 const (
 	stateBits flags = 1<<3 - 1
 
-	pending flags = 1 << (iota + 2) // bytes of ours were passed down, and the system did not take all yet
-	stalled                         // ... so that nothing was added to them when it was time to speak
-	told                            // ... and the handler knows
-	held                            // reading is held back
-	excused                         // what was our own fault was excused in this silence; no more of it
-	shut                            // nothing more goes down
-	goodbye                         // the peer has said BYE
-	ownCopy                         // cfg is this layer's alone
+	pending  flags = 1 << (iota + 2) // bytes of ours were passed down, and the system did not take all yet
+	stalled                          // ... so that nothing was added to them when it was time to speak
+	told                             // ... and the handler knows
+	held                             // reading is held back
+	excused                          // what was our own fault was excused in this silence; no more of it
+	shut                             // nothing more goes down
+	goodbye                          // the peer has said BYE
+	ownCopy                          // cfg is this layer's alone
+	aside                            // the layer sees no writes, and, if Passive, no bytes: it asks when it must know
+	notAside                         // ... but was refused; it asks again when a deadline comes
 )
 
 func (f flags) has(x flags) bool { return f&x != 0 }
@@ -140,6 +142,7 @@ func (l *Layer) Open(k interceptor.Link) error {
 		l.startWatch(now)
 	}
 	l.arm(now)
+	l.flags.clear(notAside) // nobody may before it is ready
 	k.Ready()
 	return nil
 }
@@ -149,7 +152,10 @@ func (l *Layer) Up(k interceptor.Link, p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	l.hear(l.now())
+	if !l.flags.has(aside) {
+		l.hear(l.now())
+		l.standAside()
+	}
 	if l.cfg.form == framed {
 		return l.frames(k, p)
 	}
@@ -158,6 +164,7 @@ func (l *Layer) Up(k interceptor.Link, p []byte) error {
 
 // EOF ends the watch over what is heard. A framed peer says goodbye before it ends.
 func (l *Layer) EOF(interceptor.Link) error {
+	l.catchUp()
 	if l.state() != StateClosing {
 		l.setState(StateEnded)
 	}
@@ -179,7 +186,9 @@ func (l *Layer) Down(k interceptor.Link, bufs [][]byte) error {
 	if total == 0 {
 		return nil // in Framed, an empty frame would be a keepalive
 	}
-	l.queued()
+	if !l.flags.has(aside) {
+		l.queued()
+	}
 	if l.cfg.form == framed {
 		return l.frame(k, bufs, total)
 	}
@@ -215,10 +224,12 @@ func (l *Layer) Wrote(_ interceptor.Link, _, left int) {
 	case StateEnded:
 		l.arm(now)
 	}
+	l.standAside()
 }
 
 // CloseWrite ends speaking. It also comes for a half-close, after which the peer is still heard and judged.
 func (l *Layer) CloseWrite(k interceptor.Link) (err error) {
+	l.catchUp()
 	if l.cfg.form == framed && !l.flags.has(shut) {
 		l.queued()
 		err = k.Down([][]byte{byeFrame(byeDone, "")})
@@ -238,6 +249,8 @@ func (l *Layer) Close() {}
 // is set anew each time, by what has happened since, and nothing that happens often moves it.
 func (l *Layer) Expire(_ interceptor.Link, t time.Time) error {
 	now := l.at(t)
+	l.catchUp()
+	l.flags.clear(notAside)
 	if l.rare != nil && now >= l.rare.frameAt {
 		return l.refuse(byeProtocol, fmt.Errorf("%w: it was not complete within %v", ErrFrame, frameLimit))
 	}
@@ -257,6 +270,7 @@ func (l *Layer) Slept(k interceptor.Link, _ time.Duration) {
 		return
 	}
 	now := l.now()
+	l.catchUp()
 	l.pardon(now)
 	if err := l.speakUp(now); err != nil {
 		k.Post(func() error { return err })
@@ -266,6 +280,7 @@ func (l *Layer) Slept(k interceptor.Link, _ time.Duration) {
 
 // arm sets the deadline for what comes next.
 func (l *Layer) arm(now int64) {
+	l.standAside()
 	next := min(l.nextLook(now), l.nextWord(now))
 	if r := l.rare; r != nil {
 		next = min(next, r.frameAt)

@@ -76,8 +76,10 @@ func (l *Layer) maybeSpeak(now int64) error {
 
 // say adds a keepalive or a probe, unless bytes of ours wait.
 func (l *Layer) say() error {
+	l.catchUp()
 	if l.flags.has(pending) {
 		l.flags.set(stalled)
+		l.standAside()
 		return nil
 	}
 	if l.cfg.form == framed {

@@ -20,6 +20,7 @@ type Status struct {
 
 // Status returns what is known now. It does not allocate.
 func (l *Layer) Status() Status {
+	l.catchUp()
 	s := Status{State: l.state(), Timeout: l.limit(), Held: l.flags.has(held), Stalled: l.flags.has(stalled)}
 	if l.link != nil {
 		s.LastHeard, s.LastSpoke = l.time(l.heard), l.time(l.spoke)
@@ -32,6 +33,7 @@ func (l *Layer) Status() Status {
 
 // SetTimeout changes T, or Tw; a framed peer is told. Silence counts from now on.
 func (l *Layer) SetTimeout(d time.Duration) error {
+	l.catchUp()
 	f := l.cfg.form
 	if err := checkTimeout(f, d); err != nil || d == 0 {
 		return fmt.Errorf("liveness: SetTimeout: %v is no timeout for %s: it must be %s", d, formNames[f], timeoutRange(f))
@@ -95,6 +97,7 @@ func (l *Layer) Heard() {
 	if l.link == nil {
 		return
 	}
+	l.catchUp()
 	l.hear(l.now())
 }
 
