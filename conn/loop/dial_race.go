@@ -44,12 +44,12 @@ func (s *Socket) Dial(ctx context.Context, l *Loop, owner Owner, cfg DialConfig)
 // to the loop, but for found.
 type dialer struct {
 	Link
-	loop   *Loop
-	socket *Socket // nil once the dial is over
-	owner  Owner
-	cfg    DialConfig
-	ctx    context.Context
-	timer  int32 // place of the deadline, plus one
+	loop     *Loop
+	socket   *Socket // nil once the dial is over
+	owner    Owner
+	cfg      DialConfig
+	ctx      context.Context
+	deadline int32 // its number, plus one
 
 	begun   bool
 	unwatch func() bool           // forgets ctx; nil before it began
@@ -276,7 +276,7 @@ func (d *dialer) end() error {
 	return errors.Join(errs...)
 }
 
-func (d *dialer) place() *int32 { return &d.timer }
+func (d *dialer) timer() *int32 { return &d.deadline }
 
 // expired says that the last attempt has had its time alone.
 func (d *dialer) expired() {

@@ -17,10 +17,10 @@ import (
 // An acceptor is a listening socket and the task that accepts from it.
 type acceptor struct {
 	Link
-	loop  *Loop
-	ln    *Listener
-	id    int32
-	timer int32 // place of the deadline, plus one
+	loop     *Loop
+	ln       *Listener
+	id       int32
+	deadline int32 // its number, plus one
 
 	next    int  // the loop to try first when dealing
 	resting bool // until the deadline comes
@@ -185,7 +185,7 @@ func (a *acceptor) rest(err error) {
 	}
 }
 
-func (a *acceptor) place() *int32 { return &a.timer }
+func (a *acceptor) timer() *int32 { return &a.deadline }
 
 func (a *acceptor) expired() {
 	a.resting = false

@@ -16,16 +16,16 @@ import (
 // It is small, for there is one in every connection. Where it has to ask the system for an address, it asks when the
 // address is wanted, and at the latest when it closes.
 type Socket struct {
-	about  *about     // nil until it is asked
-	ip     netip.Addr // the peer's, told by accept; a socket that was reset does not know it any more
-	loop   *Loop      // from here on, what every turn needs
-	owner  Owner
-	number int32 // the descriptor plus one; 0 if there is none, ported if package net has it
-	slot   int32
-	timer  int32  // place of the deadline, plus one
-	ipPort uint16 // with ip
-	met    met    // what Read and Write have met
-	closed bool   // it has no descriptor any more, or never will
+	about    *about     // nil until it is asked
+	ip       netip.Addr // the peer's, told by accept; a socket that was reset does not know it any more
+	loop     *Loop      // from here on, what every turn needs
+	owner    Owner
+	number   int32 // the descriptor plus one; 0 if there is none, ported if package net has it
+	slot     int32
+	deadline int32  // its number, plus one
+	ipPort   uint16 // with ip
+	met      met    // what Read and Write have met
+	closed   bool   // it has no descriptor any more, or never will
 }
 
 func (s *Socket) remote() netip.AddrPort { return netip.AddrPortFrom(s.ip, s.ipPort) }
@@ -118,7 +118,7 @@ func (s *Socket) Info() interceptor.Info {
 // SetDeadline asks for a call of the owner's Due at t, or soon if t has passed. It replaces what was asked before; the
 // zero time takes it away. Closing the socket does, too.
 func (s *Socket) SetDeadline(t time.Time) {
-	if s.timer == 0 && t.IsZero() {
+	if s.deadline == 0 && t.IsZero() {
 		return // there is none, as for most
 	}
 	if s.loop != nil && !s.closed {
@@ -126,6 +126,6 @@ func (s *Socket) SetDeadline(t time.Time) {
 	}
 }
 
-func (s *Socket) place() *int32 { return &s.timer }
+func (s *Socket) timer() *int32 { return &s.deadline }
 
 func (s *Socket) expired() { s.loop.due(s.owner) }

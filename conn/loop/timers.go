@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// timed is what has a deadline. Its place lies in itself, so that moving a deadline searches nothing.
+// timed is what has a deadline. Its number lies in itself, so that moving a deadline searches nothing.
 type timed interface {
-	place() *int32 // its index in the heap, plus one; 0 if it is not there
+	timer() *int32 // the number of its deadline, plus one; 0 if it has none
 	expired()      // the deadline has come, and is no more
 }
 
@@ -16,14 +16,20 @@ type timed interface {
 //
 // It is a heap and no wheel: it is exact, says when the loop must wake next, and what connections want moves seldom,
 // for activity only stores a time stamp.
+//
+// Where in the heap a deadline is, is noted in a table of its own: moving a deadline past a dozen others, of as many
+// connections that have been idle for long, touches no memory of theirs.
 type timers struct {
 	base time.Time
 	heap []deadline
+	at   []int32 // the index in the heap, by number
+	who  []timed // by number; nil if it is free
+	free []int32 // numbers
 }
 
 type deadline struct {
-	when int64
-	who  timed
+	when   int64
+	number int32
 }
 
 const never = math.MaxInt64
@@ -41,7 +47,7 @@ func (ts *timers) next() int64 {
 
 // set replaces who's deadline; the zero time takes it away.
 func (ts *timers) set(who timed, t time.Time) {
-	i := int(*who.place()) - 1
+	i := ts.index(who)
 	when := int64(t.Sub(ts.base)) // it saturates
 	switch {
 	case t.IsZero():
@@ -51,9 +57,9 @@ func (ts *timers) set(who timed, t time.Time) {
 		return
 	case i < 0:
 		i = len(ts.heap)
-		ts.heap = append(ts.heap, deadline{who: who})
+		ts.heap = append(ts.heap, deadline{number: ts.number(who)})
 	case ts.heap[i].when == when:
-		return // as after most turns
+		return
 	}
 	ts.heap[i].when = when
 	if !ts.up(i) {
@@ -61,9 +67,30 @@ func (ts *timers) set(who timed, t time.Time) {
 	}
 }
 
+// index is where in the heap the deadline of who is; -1 if there is none.
+func (ts *timers) index(who timed) int {
+	if n := *who.timer(); n > 0 {
+		return int(ts.at[n-1])
+	}
+	return -1
+}
+
+// number gives who a number.
+func (ts *timers) number(who timed) (n int32) {
+	if last := len(ts.free) - 1; last >= 0 {
+		n, ts.free = ts.free[last], ts.free[:last]
+	} else {
+		n = int32(len(ts.at))
+		ts.at, ts.who = append(ts.at, 0), append(ts.who, nil)
+	}
+	ts.who[n] = who
+	*who.timer() = n + 1
+	return n
+}
+
 // soon reports whether who has a deadline that comes by t.
 func (ts *timers) soon(who timed, t time.Time) bool {
-	i := *who.place() - 1
+	i := ts.index(who)
 	return i >= 0 && ts.heap[i].when <= int64(t.Sub(ts.base))
 }
 
@@ -71,7 +98,7 @@ func (ts *timers) soon(who timed, t time.Time) bool {
 // if each of them sets a new one that has come as well.
 func (ts *timers) expire(now int64) {
 	for n := len(ts.heap); n > 0 && len(ts.heap) > 0 && ts.heap[0].when <= now; n-- {
-		who := ts.heap[0].who
+		who := ts.who[ts.heap[0].number]
 		ts.remove(0)
 		who.expired()
 	}
@@ -79,9 +106,10 @@ func (ts *timers) expire(now int64) {
 
 func (ts *timers) remove(i int) {
 	last := len(ts.heap) - 1
-	*ts.heap[i].who.place() = 0
+	n := ts.heap[i].number
+	*ts.who[n].timer() = 0
+	ts.who[n], ts.free = nil, append(ts.free, n)
 	d := ts.heap[last]
-	ts.heap[last] = deadline{}
 	ts.heap = ts.heap[:last]
 	if i < last {
 		ts.put(i, d)
@@ -90,16 +118,16 @@ func (ts *timers) remove(i int) {
 		}
 	}
 	if last == 0 && cap(ts.heap) > keepQueue {
-		ts.heap = nil
+		ts.heap, ts.at, ts.who, ts.free = nil, nil, nil, nil
 	}
 }
 
 func (ts *timers) put(i int, d deadline) {
 	ts.heap[i] = d
-	*d.who.place() = int32(i + 1)
+	ts.at[d.number] = int32(i)
 }
 
-// up moves the deadline at i towards the top, down away from it; up reports whether it moved. Both note its place.
+// up moves the deadline at i towards the top, down away from it; up reports whether it moved. Both note where it is.
 func (ts *timers) up(i int) (moved bool) {
 	d := ts.heap[i]
 	for i > 0 {

@@ -17,7 +17,7 @@ type bell struct {
 	ring func()
 }
 
-func (b *bell) place() *int32 { return &b.at }
+func (b *bell) timer() *int32 { return &b.at }
 
 func (b *bell) expired() { b.ring() }
 
