@@ -64,5 +64,9 @@
 //
 // # Cost
 //
-// A layer takes 64 bytes, and no goroutine. A keepalive is one turn of the connection every T/4 of the peer.
+// A layer takes 64 bytes, and no goroutine. A keepalive is one turn of the connection every T/4 of the peer; where both
+// sides have the same T, one of them speaks in the turn in which it hears the other.
+//
+// While nothing depends on it, the layer sees neither writes nor, in its Passive form, bytes: it asks the connection when
+// they moved ([interceptor.Meter]). Where layers below make bytes, as TLS does, it must see them all.
 package liveness

@@ -138,7 +138,7 @@ func (l *Layer) begin(k interceptor.Link, kind byte, n int, p []byte) ([]byte, e
 	}
 	switch {
 	case kind == frameData: // a keepalive
-		return p, nil
+		return p, l.answer()
 	case kind >= frameLater:
 		if l.mode = inSkipped; n == 0 {
 			l.frameOver()

@@ -74,6 +74,19 @@ func (l *Layer) maybeSpeak(now int64) error {
 	return l.say()
 }
 
+// answer speaks after a keepalive of the peer if it will soon be time to: it costs no turn of its own then, and takes the
+// acknowledgement along that the peer's system waits for. Sides that want to hear as much of each other thus soon
+// speak in the same turn. It is no earlier than the deadline of some other connection might be.
+func (l *Layer) answer() error {
+	now := l.now()
+	if l.mute() || l.flags.has(pending) || now < after(l.spoke, l.pace().earliest()) {
+		return nil
+	}
+	err := l.say()
+	l.arm(now)
+	return err
+}
+
 // say adds a keepalive or a probe, unless bytes of ours wait.
 func (l *Layer) say() error {
 	l.catchUp()
@@ -137,7 +150,7 @@ func (l *Layer) nextWord(now int64) int64 {
 	case l.mute(), l.cfg.form == watchdog:
 		return never
 	case l.cfg.form == framed && l.flags.has(pending):
-		return after(now, l.pace().most)
+		return l.pace().draw(now, l.cfg.rand()) // they may be on their way already
 	case l.cfg.form == framed:
 		return l.pace().draw(l.spoke, l.cfg.rand())
 	}
