@@ -383,7 +383,7 @@ func TestLoopCloseGivesUpDials(t *testing.T) {
 	busy := openFiles()
 	require.NoError(t, l.Close())
 	await(t, heeded, "the resolver")
-	assert.Equal(t, busy-3, openFiles(), "an attempt, and the two of the loop; before there were %d", files)
+	assert.Equal(t, busy-4, openFiles(), "an attempt, and the three of the loop; before there were %d", files)
 	assert.Empty(t, attempt.told)
 	assert.Empty(t, lookUp.told)
 	assert.Zero(t, l.Load())

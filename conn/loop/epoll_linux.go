@@ -15,12 +15,12 @@ import (
 // costs no event and no change of registration, and a hangup, which cannot be masked, is told once and not for ever.
 // What an event says is sticky in the connection, which reads or writes until the system has no more.
 type poller struct {
-	sys     *system
-	ep, evt int // epoll instance, eventfd
+	sys          *system
+	ep, evt, tfd int // epoll instance, eventfd, timerfd
 
 	events  [128]unix.EpollEvent
-	n, next int // events of the last poll; the first one not dispatched yet
-	polls   uint32
+	n, next int    // events of the last poll; the first one not dispatched yet
+	polls   uint32 // since the loop slept last
 
 	scratch // of the turns on the loop
 	parking
@@ -34,7 +34,7 @@ type scratch struct {
 }
 
 // What epoll is told of a descriptor is the index of its socket, with the generation; or, negative, whose door it is,
-// or that it is the eventfd.
+// or that it is the eventfd or the timerfd, which have nothing to say: the loop is awake, and looks at its timers.
 const wakeIndex = -1
 
 func doorIndex(id int32) int32 { return wakeIndex - id } // ids count from 1
@@ -48,7 +48,7 @@ func (p *poller) open(l *Loop) (err error) {
 	if p.sys = l.cfg.sys; p.sys == nil {
 		p.sys = &realSystem
 	}
-	p.ep, p.evt = -1, -1
+	p.ep, p.evt, p.tfd = -1, -1, -1
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
@@ -60,7 +60,10 @@ func (p *poller) open(l *Loop) (err error) {
 	if p.evt, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return os.NewSyscallError("eventfd", err)
 	}
-	if err = p.add(p.evt, unix.EPOLLIN, wakeIndex, 0); err != nil {
+	if p.tfd, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
+		return os.NewSyscallError("timerfd_create", err)
+	}
+	if err = errors.Join(p.add(p.evt, unix.EPOLLIN, wakeIndex, 0), p.add(p.tfd, unix.EPOLLIN, wakeIndex, 0)); err != nil {
 		return err
 	}
 	return p.openParking(l)
@@ -76,10 +79,11 @@ func (p *poller) remove(fd int) error {
 	return os.NewSyscallError("epoll_ctl", p.sys.control(p.ep, unix.EPOLL_CTL_DEL, fd, &unix.EpollEvent{}))
 }
 
-// aloudEvery is how often the scheduler hears of a poll. Its monitor takes the processor from goroutines that keep it for
-// long, and sleeps, for up to a minute, once all processors were idle. It is woken by whoever makes a system call and
-// says so. Loops that are busy all the time, and say nothing, kept all other goroutines waiting: one that shuts the
-// program down, too.
+// aloudEvery is how often the scheduler hears of a poll, while the loop does not sleep. Its monitor takes the processor
+// from goroutines that keep it for long, and sleeps, for up to a minute, once all processors were idle. It is woken by
+// whoever makes a system call and says so. Loops that are busy all the time, and say nothing, kept all other goroutines
+// waiting: one that shuts the program down, too. One that sleeps gives its processor away, and need not say anything:
+// the monitor would look around a dozen times before it slept again.
 const aloudEvery = 32
 
 // poll looks for events and does not wait.
@@ -146,9 +150,11 @@ func (p *poller) close() error {
 	} else if p.ep >= 0 {
 		errs = append(errs, os.NewSyscallError("close", unix.Close(p.ep)))
 	}
-	if p.evt >= 0 {
-		errs = append(errs, os.NewSyscallError("close", unix.Close(p.evt)))
+	for _, fd := range []int{p.evt, p.tfd} {
+		if fd >= 0 {
+			errs = append(errs, os.NewSyscallError("close", unix.Close(fd)))
+		}
 	}
-	p.ep, p.evt = -1, -1
+	p.ep, p.evt, p.tfd = -1, -1, -1
 	return errors.Join(errs...)
 }

@@ -295,12 +295,15 @@ func TestFLT1_NoDescriptorLeft(t *testing.T) {
 			_ = ln.Close()
 		}
 		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &old))
-		if spare < 2 {
+		if spare < 3 {
 			assert.ErrorIs(t, newErr, syscall.EMFILE)
-			assert.ErrorContains(t, newErr, []string{"epoll_create1", "eventfd"}[spare])
-			assert.ErrorIs(t, listenErr, syscall.EMFILE)
+			assert.ErrorContains(t, newErr, []string{"epoll_create1", "eventfd", "timerfd_create"}[spare])
 		} else {
 			assert.NoError(t, newErr)
+		}
+		if spare < 2 {
+			assert.ErrorIs(t, listenErr, syscall.EMFILE)
+		} else {
 			assert.NoError(t, listenErr)
 		}
 		assert.Equal(t, files, openFiles())
@@ -319,6 +322,24 @@ func limitFor(spare int) uint64 {
 		}
 		spare--
 	}
+}
+
+// A loop that sleeps now and then does not wake the scheduler's monitor, which looks around for long when it is awake.
+func TestTheSchedulerHearsNothingOfLoopsThatSleep(t *testing.T) {
+	sys := broken()
+	var heard atomic.Int64
+	sys.poll = func(ep int, ev []unix.EpollEvent, aloud bool) (int, syscall.Errno) {
+		if aloud {
+			heard.Add(1)
+		}
+		return poll(ep, ev, aloud)
+	}
+	l := newLoop(t, Config{sys: sys})
+	for range 3 * aloudEvery {
+		parked(t, l)
+		do(t, l, func() {})
+	}
+	assert.Zero(t, heard.Load())
 }
 
 // However busy a loop is, the scheduler hears of it now and then.
@@ -470,6 +491,22 @@ func TestMSG11_ADeadlineThatIsRefused(t *testing.T) {
 		do(t, l, func() {})
 	}
 	assert.NotZero(t, l.Stats().Wakes)
+}
+
+// A deadline is met, too, if there is no timer for it.
+func TestTMR13_ATimerThatIsRefused(t *testing.T) {
+	sys := broken()
+	sys.setTimer = func(int, time.Duration) syscall.Errno { return unix.EINVAL }
+	l := newLoop(t, Config{sys: sys})
+	e, _ := pair(t, l, ListenConfig{})
+	for range 2 {
+		start := time.Now()
+		e.on(t, func() { e.turn = nil; e.SetDeadline(start.Add(20 * time.Millisecond)) })
+		due := await(t, e.due, "the deadline")
+		assert.GreaterOrEqual(t, due.Sub(start), 20*time.Millisecond)
+		assert.Less(t, due.Sub(start), tooLate)
+		do(t, l, func() {})
+	}
 }
 
 // A deadline of the loop's own is met though wakes move it.

@@ -14,11 +14,12 @@ import (
 // A goroutine that waits there costs no thread, and it wakes without the scheduler having to find a processor for a
 // thread that comes back from a system call. If the runtime refuses, the loop waits in epoll_wait.
 type parking struct {
-	loop  *Loop
-	file  *os.File // owns the epoll descriptor; a finalizer would close it, so it is kept
-	raw   syscall.RawConn
-	probe func(uintptr) bool // p.look, bound once: a method value allocates
-	armed int64              // the deadline that the file has, in nanoseconds since the loop's base, or never
+	loop    *Loop
+	file    *os.File // owns the epoll descriptor; a finalizer would close it, so it is kept
+	raw     syscall.RawConn
+	probe   func(uintptr) bool // p.look, bound once: a method value allocates
+	armed   int64              // when the timerfd ends a park, in nanoseconds since the loop's base, or never
+	hurried bool               // the file has a deadline that has passed, for the loop was woken
 
 	// It changes while the loop is awake. Whoever saw it asleep sees what held then.
 	blocks atomic.Bool // the loop waits in epoll_wait
@@ -52,18 +53,20 @@ func (p *poller) park(next int64) {
 			p.poll()
 			return
 		}
-		if next < p.armed || p.armed <= now {
-			p.arm(next)
+		if (next < p.armed || p.armed <= now) && !p.arm(next, now) {
+			p.block(next)
+			return
 		}
+	}
+	if p.hurried { // while the deadline stands, Read fails before it probes
+		p.hurried = p.file.SetReadDeadline(time.Time{}) != nil
 	}
 	p.n, p.next = 0, 0
 	err := p.raw.Read(p.probe)
 	if err == nil {
 		return
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		p.armed = 0 // past, on time or to wake the loop: while it stands, Read fails before it probes
-	} else {
+	if p.hurried = errors.Is(err, os.ErrDeadlineExceeded); !p.hurried {
 		p.blocks.Store(true)
 	}
 	p.poll()
@@ -73,17 +76,22 @@ func (p *poller) park(next int64) {
 // do so only after a poll that found nothing: the runtime hears of a change, and not of events that were left.
 func (p *poller) look(uintptr) bool {
 	p.poll()
-	return p.n > 0 || !p.loop.sleep()
+	if p.n > 0 || !p.loop.sleep() {
+		return true
+	}
+	p.polls = 0
+	return false
 }
 
-func (p *poller) arm(next int64) {
-	var t time.Time
-	if next != never {
-		t = p.loop.timers.base.Add(time.Duration(next))
+// arm lets the park end at the time next. The timer is one of the system's, an event like others: one of the runtime's
+// would wake the loop's goroutine and, each time, a thread that looks for more work and finds none.
+// If that is refused, the loop has to wait in epoll_wait from now on.
+func (p *poller) arm(next, now int64) bool {
+	if p.armed = next; next != never && p.sys.setTimer(p.tfd, time.Duration(next-now)) != 0 {
+		p.blocks.Store(true)
+		return false
 	}
-	if p.file.SetReadDeadline(t) == nil {
-		p.armed = next
-	}
+	return true
 }
 
 // block is park without the runtime's help. If a signal ends the wait, the loop comes back, with the time that is left.

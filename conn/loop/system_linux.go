@@ -13,35 +13,37 @@ import (
 // system is the system calls whose failures matter, as values, so that a test can make them fail. Each makes its call
 // once. None blocks but wait.
 type system struct {
-	poll    func(ep int, events []unix.EpollEvent, aloud bool) (int, syscall.Errno)
-	wait    func(ep int, events []unix.EpollEvent, ms int) (int, syscall.Errno)
-	control func(ep, op, fd int, ev *unix.EpollEvent) error
-	recv    func(fd int, p []byte, flags int) (int, syscall.Errno)
-	send    func(fd int, p []byte) (int, syscall.Errno)
-	sendmsg func(fd int, m *unix.Msghdr, size int) (int, syscall.Errno)
-	accept  func(fd int) (int, unix.Sockaddr, error)
-	wake    func(fd int) error
-	hurry   func(f *os.File) error // which is no system call
-	socket  func(family, kind, protocol int) (int, error)
-	connect func(fd int, to unix.Sockaddr) error
-	sockErr func(fd int) (int, error) // SO_ERROR
-	peer    func(fd int) (unix.Sockaddr, error)
+	poll     func(ep int, events []unix.EpollEvent, aloud bool) (int, syscall.Errno)
+	wait     func(ep int, events []unix.EpollEvent, ms int) (int, syscall.Errno)
+	control  func(ep, op, fd int, ev *unix.EpollEvent) error
+	recv     func(fd int, p []byte, flags int) (int, syscall.Errno)
+	send     func(fd int, p []byte) (int, syscall.Errno)
+	sendmsg  func(fd int, m *unix.Msghdr, size int) (int, syscall.Errno)
+	accept   func(fd int) (int, unix.Sockaddr, error)
+	wake     func(fd int) error
+	hurry    func(f *os.File) error // which is no system call
+	setTimer func(fd int, d time.Duration) syscall.Errno
+	socket   func(family, kind, protocol int) (int, error)
+	connect  func(fd int, to unix.Sockaddr) error
+	sockErr  func(fd int) (int, error) // SO_ERROR
+	peer     func(fd int) (unix.Sockaddr, error)
 }
 
 var realSystem = system{
-	poll:    poll,
-	wait:    wait,
-	control: unix.EpollCtl,
-	recv:    recv,
-	send:    send,
-	sendmsg: sendmsg,
-	accept:  accept,
-	wake:    wake,
-	hurry:   hurry,
-	socket:  unix.Socket,
-	connect: unix.Connect,
-	sockErr: sockErr,
-	peer:    unix.Getpeername,
+	poll:     poll,
+	wait:     wait,
+	control:  unix.EpollCtl,
+	recv:     recv,
+	send:     send,
+	sendmsg:  sendmsg,
+	accept:   accept,
+	wake:     wake,
+	hurry:    hurry,
+	setTimer: setTimer,
+	socket:   unix.Socket,
+	connect:  unix.Connect,
+	sockErr:  sockErr,
+	peer:     unix.Getpeername,
 }
 
 // rawSize is up to how many bytes are copied without telling the scheduler. Telling it costs more than a small copy,
@@ -118,6 +120,13 @@ func wake(fd int) error {
 
 // hurry ends a wait for f to become readable.
 func hurry(f *os.File) error { return f.SetReadDeadline(longAgo) }
+
+// setTimer lets a timerfd fire once, d from now; d is more than 0.
+func setTimer(fd int, d time.Duration) syscall.Errno {
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}
+	_, _, errno := syscall.RawSyscall6(unix.SYS_TIMERFD_SETTIME, uintptr(fd), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+	return errno
+}
 
 var longAgo = time.Unix(1, 0)
 
