@@ -85,9 +85,13 @@ func (d *Driver) Begin(now time.Time, m *Memory) {
 		c.born = now
 		c.limit = c.after(c.cfg.startTimeout())
 	}
-	c.now = max(c.now, int64(now.Sub(c.born))) // time does not run backwards
-	if c.chain != nil {
-		c.setTime(now)
+	if t := int64(now.Sub(c.born)); t >= c.now {
+		c.now = t
+	} else { // time does not run backwards
+		now = c.time(c.now)
+	}
+	if m != nil {
+		m.now = now
 	}
 	c.flags.clear(turnFlags)
 	if c.inputs != nil || c.flags.has(flagSocketJoined) {

@@ -176,28 +176,10 @@ func (c *Conn) openLayers() {
 			return
 		}
 	}
-	c.setChain(chain)
+	c.chain = chain
 	before := c.queue.end()
 	if err := chain.Open(c.link()); err != nil {
 		c.layerFailed(err, before)
-	}
-}
-
-// setTime keeps the time of the turn for the layers: now, if time has not run backwards.
-func (c *Conn) setTime(now time.Time) {
-	if int64(now.Sub(c.born)) < c.now {
-		now = c.time(c.now)
-	}
-	if c.m != nil {
-		c.m.now = now
-	}
-}
-
-// setChain is how a connection gets layers, in the middle of a turn.
-func (c *Conn) setChain(chain *interceptor.Chain) {
-	c.chain = chain
-	if c.m != nil {
-		c.m.now = c.time(c.now)
 	}
 }
 
@@ -345,7 +327,7 @@ func (c *Conn) Upgrade(f interceptor.Factory) error {
 	before := c.queue.end()
 	var err error
 	if c.chain == nil {
-		c.setChain(new(interceptor.Chain))
+		c.chain = new(interceptor.Chain)
 		if err = c.chain.Push(f()); err == nil {
 			err = c.chain.Open(c.link())
 		}

@@ -46,7 +46,7 @@ type Memory struct {
 	timers  []*timerSet
 	lent    int
 
-	now time.Time // of this turn, if the connection has layers: they ask often
+	now time.Time // of this turn: layers ask often
 }
 
 // InUse returns how many bytes of blocks are lent now. Once every connection that took its turns with m is idle or
