@@ -126,10 +126,12 @@ func newSystem(log *slog.Logger) *proto.ActorSystem {
 	if log != nil {
 		handler = atLeast{log.Handler(), slog.LevelWarn}
 	}
-	return proto.NewActorSystem(
+	sys := proto.NewActorSystem(
 		proto.WithLoggerFactory(func(*proto.ActorSystem) *slog.Logger { return slog.New(handler) }),
 		// Dead letters are counted, by a goroutine that lives for so long, though they are not logged.
 		proto.WithDeadLetterThrottleInterval(10*time.Millisecond))
+	shrinkRegistry(sys)
+	return sys
 }
 
 // atLeast is a handler that passes on what is important enough.
