@@ -34,8 +34,8 @@ type handshake struct {
 	granted bool   // it was given a place of the pool
 	lost    error  // why it was given up
 
-	ctx    context.Context // for callbacks of the configuration
-	cancel context.CancelFunc
+	ctx    context.Context    // for callbacks of the configuration
+	cancel context.CancelFunc // nil if there are none
 
 	since   time.Time // it waits for its client; of the gate, as what follows
 	evicted bool      // it was given up to make room
@@ -80,7 +80,10 @@ func (h *handshake) feed(p []byte) {
 // begin lets the goroutine begin, when the gate lets it pass.
 func (h *handshake) begin() {
 	h.begun = true
-	h.ctx, h.cancel = context.WithCancel(context.Background())
+	// For a context that can end, crypto/tls has a goroutine wait beside the handshake.
+	if h.ctx = context.Background(); h.layer.options.seen {
+		h.ctx, h.cancel = context.WithCancel(h.ctx)
+	}
 	h.link.Hold()
 	if h.gate == nil {
 		go h.run()
@@ -170,7 +173,9 @@ func (h *handshake) run() {
 		if h.gate != nil {
 			h.gate.leave(h)
 		}
-		h.cancel()
+		if h.cancel != nil {
+			h.cancel()
+		}
 		h.link.Post(h.finish)
 	}()
 	h.err = h.compute()

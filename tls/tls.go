@@ -27,6 +27,7 @@ type options struct {
 	gate   *gate // of a server
 	config func(host string) *Config
 	wrong  error // what makes every handshake fail; nil if nothing does
+	seen   bool  // a callback of the Config may look at the context of the handshake
 }
 
 // WithPool makes the handshakes compute in p, and not in the pool that all others share.
@@ -77,7 +78,8 @@ func newOptions(of string, cfg *Config, opts []Option) *options {
 	if cfg == nil {
 		panic("tls: " + of + "(nil): it needs a Config")
 	}
-	o := &options{max: maxHandshakes}
+	o := &options{max: maxHandshakes, seen: cfg.GetCertificate != nil || cfg.GetConfigForClient != nil ||
+		cfg.GetClientCertificate != nil || cfg.GetEncryptedClientHelloKeys != nil}
 	for _, f := range opts {
 		f(o)
 	}

@@ -3,6 +3,7 @@ package loop
 import (
 	"io"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -19,12 +20,12 @@ import (
 func failingAccept(errnos ...syscall.Errno) (sys *system, calls func() []time.Time) {
 	sys = broken()
 	var at []time.Time
-	sys.accept = func(fd int) (int, unix.Sockaddr, error) {
+	sys.accept = func(fd int) (int, netip.AddrPort, error) {
 		at = append(at, time.Now())
 		if len(errnos) > 0 {
 			err := errnos[0]
 			errnos = errnos[1:]
-			return -1, nil, err
+			return -1, netip.AddrPort{}, err
 		}
 		return accept(fd)
 	}
@@ -78,7 +79,7 @@ func TestLSN12_OtherErrorsOfAcceptDoNotPause(t *testing.T) {
 	sys, calls := failingAccept(unix.ECONNABORTED, unix.EINTR, unix.EPROTO, unix.ECONNRESET, unix.EPERM, unix.ENETDOWN)
 	polls, served := 0, 0 // polls before the first accept, and before the connection was served
 	accept := sys.accept
-	sys.accept = func(fd int) (int, unix.Sockaddr, error) {
+	sys.accept = func(fd int) (int, netip.AddrPort, error) {
 		if len(calls()) == 0 {
 			polls = 0
 		}
@@ -103,7 +104,7 @@ func TestLSN12_OtherErrorsOfAcceptDoNotPause(t *testing.T) {
 func TestLSN12_EndlessErrorsRest(t *testing.T) {
 	sys := broken()
 	var calls atomic.Int64
-	sys.accept = func(int) (int, unix.Sockaddr, error) { calls.Add(1); return -1, nil, unix.EPERM }
+	sys.accept = func(int) (int, netip.AddrPort, error) { calls.Add(1); return -1, netip.AddrPort{}, unix.EPERM }
 	l := newLoop(t, Config{sys: sys})
 	told := make(chan error, 1)
 	s := serve(t, []*Loop{l}, "tcp", "127.0.0.1:0", ListenConfig{Resting: func(err error) { told <- err }}, nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -133,12 +134,12 @@ func (a *acceptor) Turn(time.Time, *conn.Memory) (more bool) {
 			return false
 		}
 		var fd int
-		var sa unix.Sockaddr
-		fd, sa, err = a.accept()
+		var remote netip.AddrPort
+		fd, remote, err = a.accept()
 		switch {
 		case err == nil:
 			a.told = false
-			a.deal(fd, sa)
+			a.deal(fd, remote)
 		case err == unix.EAGAIN || err == net.ErrClosed:
 			return false
 		case !passing(err):
@@ -153,11 +154,11 @@ func (a *acceptor) Turn(time.Time, *conn.Memory) (more bool) {
 	return true
 }
 
-func (a *acceptor) accept() (int, unix.Sockaddr, error) {
+func (a *acceptor) accept() (int, netip.AddrPort, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.fd < 0 {
-		return -1, nil, net.ErrClosed
+		return -1, netip.AddrPort{}, net.ErrClosed
 	}
 	return a.loop.poller.sys.accept(a.fd)
 }
@@ -193,9 +194,9 @@ func (a *acceptor) expired() {
 }
 
 // deal gives a connection to the loop that has the fewest.
-func (a *acceptor) deal(fd int, sa unix.Sockaddr) {
+func (a *acceptor) deal(fd int, remote netip.AddrPort) {
 	l := a.ln.choose(&a.next)
-	c := Accepted{ln: a.ln, loop: l, about: a.ln.about, remote: addrPort(sa), number: int32(fd) + 1}
+	c := Accepted{ln: a.ln, loop: l, about: a.ln.about, remote: remote, number: int32(fd) + 1}
 	if l == a.loop {
 		a.local = c
 		a.ln.hand(a, &a.local)

@@ -58,18 +58,23 @@ func (p *poller) park(next int64) {
 			return
 		}
 	}
-	if p.hurried { // while the deadline stands, Read fails before it probes
-		p.hurried = p.file.SetReadDeadline(time.Time{}) != nil
-	}
 	p.n, p.next = 0, 0
-	err := p.raw.Read(p.probe)
-	if err == nil {
-		return
+	if p.hurried { // while the deadline stands, Read fails before it probes
+		p.hurried = false
+		if p.file.SetReadDeadline(time.Time{}) != nil {
+			p.blocks.Store(true)
+			p.poll()
+			return
+		}
 	}
-	if p.hurried = errors.Is(err, os.ErrDeadlineExceeded); !p.hurried {
+	switch err := p.raw.Read(p.probe); {
+	case err == nil:
+	case errors.Is(err, os.ErrDeadlineExceeded): // what was posted is served first; then there is another poll
+		p.hurried = true
+	default:
 		p.blocks.Store(true)
+		p.poll()
 	}
-	p.poll()
 }
 
 // look is called by the runtime, first of all and whenever something has happened. It returns false to sleep, and may

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -320,7 +321,12 @@ func TestInfoKnowsBothEndsAlsoAfterwards(t *testing.T) {
 	})
 	t.Run("a zone", func(t *testing.T) {
 		sa := &unix.SockaddrInet6{Addr: netip.MustParseAddr("fe80::1").As16(), Port: 7, ZoneId: 3}
-		assert.Equal(t, netip.MustParseAddrPort("[fe80::1%3]:7"), addrPort(sa))
+		want := netip.MustParseAddrPort("[fe80::1%3]:7")
+		assert.Equal(t, want, addrPort(sa))
+		raw := unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: sa.Addr, Port: binary.NativeEndian.Uint16([]byte{0, 7}), Scope_id: 3}
+		var any unix.RawSockaddrAny
+		*(*unix.RawSockaddrInet6)(unsafe.Pointer(&any)) = raw
+		assert.Equal(t, want, rawAddrPort(&any))
 	})
 }
 

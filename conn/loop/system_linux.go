@@ -2,6 +2,7 @@ package loop
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -19,7 +20,7 @@ type system struct {
 	recv     func(fd int, p []byte, flags int) (int, syscall.Errno)
 	send     func(fd int, p []byte) (int, syscall.Errno)
 	sendmsg  func(fd int, m *unix.Msghdr, size int) (int, syscall.Errno)
-	accept   func(fd int) (int, unix.Sockaddr, error)
+	accept   func(fd int) (int, netip.AddrPort, error)
 	wake     func(fd int) error
 	hurry    func(f *os.File) error // which is no system call
 	setTimer func(fd int, d time.Duration) syscall.Errno
@@ -106,8 +107,34 @@ func sendmsg(fd int, m *unix.Msghdr, size int) (int, syscall.Errno) {
 	return int(n), errno
 }
 
-func accept(fd int) (int, unix.Sockaddr, error) {
-	return unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+// accept does not use unix.Accept4, which asks the system for the protocol of each connection, and allocates its address.
+func accept(fd int) (int, netip.AddrPort, error) {
+	var sa unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	n, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)),
+		uintptr(unsafe.Pointer(&size)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return -1, netip.AddrPort{}, errno
+	}
+	return int(n), rawAddrPort(&sa), nil
+}
+
+// rawAddrPort is addrPort for an address as the system has it.
+func rawAddrPort(sa *unix.RawSockaddrAny) netip.AddrPort {
+	switch sa.Addr.Family {
+	case unix.AF_INET:
+		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return addrPort(&unix.SockaddrInet4{Addr: in.Addr, Port: hostOrder(in.Port)})
+	case unix.AF_INET6:
+		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
+		return addrPort(&unix.SockaddrInet6{Addr: in.Addr, Port: hostOrder(in.Port), ZoneId: in.Scope_id})
+	}
+	return netip.AddrPort{}
+}
+
+// hostOrder is a port that was read as if it were not in the order of the network.
+func hostOrder(port uint16) int {
+	return int(binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, port)))
 }
 
 func sockErr(fd int) (int, error) { return unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR) }
