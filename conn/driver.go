@@ -74,13 +74,15 @@ func (c *Conn) input1(n notice) {
 }
 
 // Begin starts a turn at now. Inputs become notices; the notices there are now belong to this turn, later ones to the
-// next. The turn borrows m; now is not the zero Time. A second Begin in the same turn makes all there are now belong to it.
+// next. The turn borrows m, which must not be nil; now is not the zero Time. A second Begin in the same turn makes all
+// there are now belong to it.
 func (d *Driver) Begin(now time.Time, m *Memory) {
 	c := &d.c
-	c.m = m
-	if m != nil {
-		m.ends = m.ends[:0] // there is something if a turn broke off, and never came to its end
+	if m == nil {
+		panic("conn: a turn needs a Memory") // without one, the connection takes itself to be between turns
 	}
+	c.m = m
+	m.ends = m.ends[:0] // there is something if a turn broke off, and never came to its end
 	if c.born.IsZero() {
 		c.born = now
 		c.limit = c.after(c.cfg.startTimeout())
@@ -90,9 +92,7 @@ func (d *Driver) Begin(now time.Time, m *Memory) {
 	} else { // time does not run backwards
 		now = c.time(c.now)
 	}
-	if m != nil {
-		m.now = now
-	}
+	m.now = now
 	c.flags.clear(turnFlags)
 	if c.inputs != nil || c.flags.has(flagSocketJoined) {
 		c.takeInputs()
@@ -211,7 +211,7 @@ func (c *Conn) rests() bool {
 		!(c.ticks() && c.isDue()) && c.plain() && c.informed()
 }
 
-// Turn is a whole turn in one call; f, which may be nil, stands for the owner's messages.
+// Turn is a whole turn in one call; f, which may be nil, stands for the owner's messages. As in Begin, m must not be nil.
 func (d *Driver) Turn(now time.Time, m *Memory, f func(*Conn)) (more bool) {
 	d.Begin(now, m)
 	for n, ok := d.Next(); ok; n, ok = d.Next() {

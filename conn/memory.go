@@ -19,10 +19,10 @@ const (
 )
 
 // Memory is what the connections of one loop share: a read buffer, scratch, and free blocks for what is held or
-// pending. Two turns must not use it at once. The zero Memory is ready to use.
+// pending. Two turns must not use it at once. The zero Memory is ready to use; nil is none.
 //
 // A connection borrows from the Memory of its turn and gives back, to that of a later turn, as soon as it needs the
-// block no more. A nil Memory lends from the heap and keeps nothing.
+// block no more.
 type Memory struct {
 	read   []byte // filled by the reading of a turn
 	made   []byte // what layers made of that, if they did so here
@@ -52,6 +52,9 @@ type Memory struct {
 // InUse returns how many bytes of blocks are lent now. Once every connection that took its turns with m is idle or
 // over, it is 0; if they take turns with several Memories, the sum is.
 func (m *Memory) InUse() int { return m.lent }
+
+// What lends and takes back works with a nil m, too, from the heap: between turns, where a connection may be aborted or
+// a layer may pass something down, there is no Memory.
 
 // buffer lends an empty buffer for at least n bytes.
 func (m *Memory) buffer(n int) []byte {

@@ -215,3 +215,19 @@ func TestASendThatPanicsLeavesTheMemoryAsItWas(t *testing.T) {
 	})
 	require.Equal(t, StateConnected, d.Conn().State())
 }
+
+// No Memory is how a connection knows that it is between turns, where Send answers ErrNotReady. A turn without one would
+// only fail once it reads, or writes.
+func TestATurnWithoutAMemoryFailsAtOnce(t *testing.T) {
+	var d Driver
+	d.Init(Defaults{}, new(quietSocket), new(Config))
+	now := time.Unix(1_700_000_000, 0)
+	assert.PanicsWithValue(t, "conn: a turn needs a Memory", func() { d.Begin(now, nil) })
+	assert.PanicsWithValue(t, "conn: a turn needs a Memory", func() { d.Turn(now, nil, nil) })
+	require.True(t, d.Pending(), "nothing has begun")
+	var m Memory
+	d.Connected()
+	for d.Turn(now, &m, nil) {
+	}
+	require.Equal(t, StateConnected, d.Conn().State())
+}
