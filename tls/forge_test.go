@@ -101,8 +101,14 @@ const (
 // forged is a talk that is connected, of which the peer is played by hand from then on.
 func forged(t *testing.T, as role, cfg conn.Config, setup func(k *talk)) (k *talk, from, to *sealer) {
 	t.Helper()
-	v := versions[1]
-	server, client := v.configs(t)
+	server, client := versions[1].configs(t)
+	return forgedWith(t, as, server, client, cfg, setup)
+}
+
+// forgedWith is forged, with other configurations. None of them may bring about a ticket.
+func forgedWith(t *testing.T, as role, server, client *tls.Config, cfg conn.Config, setup func(k *talk),
+) (k *talk, from, to *sealer) {
+	t.Helper()
 	var log syncBuffer
 	server.KeyLogWriter = &log
 	h := newHushed()
