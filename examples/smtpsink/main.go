@@ -1,7 +1,8 @@
 // Command smtpsink is a mail server that delivers nothing: it takes mail for anybody from anybody, keeps the latest of it
 // in memory, and prints a line for each. It is there to try out programs that send mail.
 //
-// It speaks SMTP as of RFC 5321, with PIPELINING, SIZE, 8BITMIME, ENHANCEDSTATUSCODES, and STARTTLS as of RFC 3207.
+// It speaks SMTP as of RFC 5321, with PIPELINING, SIZE, 8BITMIME, ENHANCEDSTATUSCODES, and STARTTLS as of RFC 3207. A
+// certificate that comes from files may be replaced while it runs.
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -25,6 +27,7 @@ const (
 	maxConns        = 1000
 	idleTimeout     = 5 * time.Minute  // as RFC 5321 has it, in 4.5.3.2.7
 	shutdownTimeout = 10 * time.Second // longer than the default of conn.Config.CloseTimeout
+	reloadInterval  = time.Second      // between two looks at the files of -cert and -key
 )
 
 // settings are what the flags say.
@@ -80,6 +83,25 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// tlsConfig says which certificate is shown: what the files hold, also if that changes, or else one that is made. Close ends the
+// looking at the files.
+func (s *settings) tlsConfig(stderr io.Writer) (cfg *tls.Config, closer io.Closer, err error) {
+	if s.cert == "" {
+		pair, err := selfsigned.New()
+		return &tls.Config{Certificates: []tls.Certificate{pair}}, io.NopCloser(nil), err
+	}
+	files, err := tls.NewReloader(tls.ReloaderConfig{
+		CertFile: s.cert,
+		KeyFile:  s.key,
+		Interval: reloadInterval,
+		Logger:   slog.New(slog.NewTextHandler(stderr, nil)),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return &tls.Config{GetCertificate: files.GetCertificate}, files, nil
+}
+
 // serve runs the server until SIGINT or SIGTERM.
 func serve(s *settings, stdout, stderr io.Writer) error {
 	// Signals first: one that comes right after the line below must already end the server in order.
@@ -87,15 +109,16 @@ func serve(s *settings, stdout, stderr io.Writer) error {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 
-	pair, err := selfsigned.Pair(s.cert, s.key)
+	secure, files, err := s.tlsConfig(stderr)
 	if err != nil {
 		return err
 	}
+	defer files.Close()
 	sv := &server{
 		name: s.name,
 		size: s.size,
 		// One Factory for all connections: a Server makes a layer for each.
-		tls:   tls.Server(&tls.Config{Certificates: []tls.Certificate{pair}}),
+		tls:   tls.Server(secure),
 		store: newStore(s.memory),
 		log:   log.New(stderr, "smtpsink: ", 0),
 	}

@@ -20,7 +20,7 @@ func TestBadSettings(t *testing.T) {
 		{"no port", []string{"-addr", "localhost"}, 1, []string{"-addr", `"localhost"`}},
 		{"no key", []string{"-cert", cert}, 2, []string{"-cert", "-key"}},
 		{"no such file", []string{"-cert", cert + "x", "-key", key}, 1, []string{cert + "x"}},
-		{"no certificate", []string{"-cert", key, "-key", key}, 1, []string{"certificate PEM"}},
+		{"no certificate", []string{"-cert", key, "-key", key}, 1, []string{key, "no certificate in PEM"}},
 		{"no size", []string{"-size", "0"}, 2, []string{"-size is 0"}},
 		{"no room", []string{"-size", "1000", "-memory", "1999"}, 2, []string{"-memory is 1999", "1000"}},
 		{"argument", []string{"2525"}, 2, []string{`"2525"`, "-help"}},

@@ -1,18 +1,24 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"net/smtp"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/examples/internal/selfsigned"
 )
 
 // toolsEnv, if 1, makes a test fail that lacks a program.
@@ -109,6 +115,51 @@ func TestGoClient(t *testing.T) {
 	assert.Contains(t, line, `subject "grüße"`)
 	assert.Contains(t, line, "mail 1 ")
 	s.stop(t)
+}
+
+// A certificate is renewed while the server runs: the next handshake shows the new one, and who talks by the old one may go
+// on.
+func TestTheCertificateIsReplaced(t *testing.T) {
+	s := start(t)
+	shake := func(pool *x509.CertPool) (*talk, error) {
+		c := s.open(t)
+		c.say("EHLO test", helloClear)
+		c.say("STARTTLS", "220 2.0.0 go ahead")
+		over := tls.Client(c.nc, &tls.Config{RootCAs: pool, ServerName: "localhost"})
+		c.nc, c.in = over, bufio.NewReader(over)
+		err := over.Handshake()
+		if err != nil {
+			over.Close()
+		}
+		return c, err
+	}
+	old, err := shake(s.pool)
+	require.NoError(t, err)
+	old.say("EHLO old", helloTLS)
+
+	pair, err := selfsigned.New()
+	require.NoError(t, err)
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	require.NoError(t, err)
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	_, err = shake(pool)
+	require.Error(t, err, "nobody knows of it yet")
+	_, _, err = selfsigned.Write(filepath.Dir(s.cert), pair)
+	require.NoError(t, err)
+	deadline := time.Now().Add(patience)
+	fresh, err := shake(pool)
+	for err != nil && time.Now().Before(deadline) { // each try takes a server's handshake, and so some time
+		fresh, err = shake(pool)
+	}
+	require.NoError(t, err, "the new certificate is shown")
+	_, err = shake(s.pool)
+	assert.Error(t, err, "the old one is not")
+	for _, c := range []*talk{old, fresh} {
+		c.say("NOOP", "250 2.0.0 ok")
+		c.nc.Close()
+	}
+	assert.Contains(t, s.stop(t), "a new certificate is used")
 }
 
 // What was said in clear text, somebody else may have said: after the handshake it is forgotten.
