@@ -5,14 +5,16 @@ import (
 	"os"
 	"regexp"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/examples/internal/program"
 )
+
+func TestMain(m *testing.M) { os.Exit(program.Main(m, main)) }
 
 // A tick is a line of the table.
 type tick struct {
@@ -29,10 +31,9 @@ type tick struct {
 var tickLine = regexp.MustCompile(`^ *[0-9.]+s  (fast|slow|none|end) +(\[[#.:]{20}\][ +]) +([0-9.]+ \w+) +` +
 	`(\d+) +(\d+) +(\d+) +(\d+) +\d+ +(\S.*\S|-) +([0-9.]+ \w+)$`)
 
-// readTable reads what the program printed: the lines between the header and the verdicts.
-func readTable(t *testing.T, out string) (ticks []tick, verdicts []string) {
+// readTable reads the lines that the program printed: those between the header and the verdicts.
+func readTable(t *testing.T, lines []string) (ticks []tick, verdicts []string) {
 	t.Helper()
-	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
 	require.Greater(t, len(lines), 6, "lines")
 	require.Contains(t, lines[1], "Send to OnSent")
 	for _, line := range lines[2 : len(lines)-4] {
@@ -79,10 +80,10 @@ func TestEveryPromiseIsKeptInEveryPhase(t *testing.T) {
 		{"much", []string{"-high", "1000000", "-low", "1000000"}, 1e6, 1e6},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := launch(t, append([]string{"-phase", "700ms", "-tick", "20ms"}, test.args...)...)
-			require.Equal(t, 0, p.end(t))
-			assert.Empty(t, p.stderr.String())
-			ticks, verdicts := readTable(t, p.stdout.String())
+			p := program.Launch(t, nil, append([]string{"-phase", "700ms", "-tick", "20ms"}, test.args...)...)
+			lines := p.Rest(t)
+			assert.Empty(t, p.End(t))
+			ticks, verdicts := readTable(t, lines)
 
 			var order []pace
 			for _, k := range ticks {
@@ -122,16 +123,12 @@ func TestEveryPromiseIsKeptInEveryPhase(t *testing.T) {
 func TestSignalEndsInOrder(t *testing.T) {
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		t.Run(sig.String(), func(t *testing.T) {
-			p := launch(t, "-phase", "30s", "-tick", "10ms")
-			select {
-			case <-p.stdout.first:
-			case <-time.After(testPatience):
-				require.Fail(t, "no line came")
-			}
-			require.NoError(t, p.Process.Signal(sig))
-			assert.Equal(t, 0, p.end(t))
-			assert.Empty(t, p.stderr.String())
-			_, verdicts := readTable(t, p.stdout.String())
+			p := program.Launch(t, nil, "-phase", "30s", "-tick", "10ms")
+			lines := []string{p.Line(t), p.Line(t), p.Line(t)} // the header, and a tick
+			p.Signal(t, sig)
+			lines = append(lines, p.Rest(t)...)
+			assert.Empty(t, p.End(t))
+			_, verdicts := readTable(t, lines)
 			for _, v := range verdicts {
 				assert.Regexp(t, "^ok ", v)
 			}
@@ -162,13 +159,13 @@ func TestBadSettings(t *testing.T) {
 		{"help", []string{"-help"}, 0, []string{"-phase", "-tick", "-high", "-low"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := launch(t, test.args...)
-			assert.Equal(t, test.code, p.end(t))
-			assert.Empty(t, p.stdout.String())
+			code, stdout, stderr := program.Run(t, "", test.args...)
+			assert.Equal(t, test.code, code)
+			assert.Empty(t, stdout)
 			for _, s := range test.says {
-				assert.Contains(t, p.stderr.String(), s)
+				assert.Contains(t, stderr, s)
 			}
-			assert.NotContains(t, p.stderr.String(), "goroutine ", "a stack trace is no answer to a wrong setting")
+			assert.NotContains(t, stderr, "goroutine ", "a stack trace is no answer to a wrong setting")
 		})
 	}
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/examples/internal/program"
 )
 
 const (
@@ -52,7 +54,7 @@ func flood(t *testing.T, from, to *person) (notices []string) {
 		}
 		if i++; i%batch == 0 {
 			<-ahead
-			require.NoError(t, to.SetDeadline(time.Now().Add(patience)))
+			require.NoError(t, to.SetDeadline(time.Now().Add(program.Patience)))
 		}
 	}
 	require.NoError(t, <-said)
@@ -62,12 +64,12 @@ func flood(t *testing.T, from, to *person) (notices []string) {
 // One member reads nothing. The room does not wait for it, the server does not keep much for it, and in the end it is
 // thrown out.
 func TestAMemberThatNeverReadsIsThrownOut(t *testing.T) {
-	server := start(t, "-limit", "500")
-	loud, calm, deaf := server.enter(t, "loud"), server.enter(t, "calm"), server.enter(t, "deaf")
+	server := program.Start(t, "-limit", "500")
+	loud, calm, deaf := join(t, server, "loud"), join(t, server, "calm"), join(t, server, "deaf")
 	calm.hears("* guest3 enters lobby", "* guest3 is now deaf")
-	before := residentBytes(t, server.cmd.Process.Pid)
+	before := residentBytes(t, server.Pid())
 	notices := flood(t, loud, calm)
-	grown := residentBytes(t, server.cmd.Process.Pid) - before
+	grown := residentBytes(t, server.Pid()) - before
 	assert.Less(t, grown, int64(memoryLimit), "bytes that the server has grown by")
 	assert.Equal(t, []string{"* deaf leaves lobby"}, notices)
 
@@ -77,7 +79,7 @@ func TestAMemberThatNeverReadsIsThrownOut(t *testing.T) {
 	calm.hears("* in lobby: calm loud")
 	loud.Close()
 	calm.Close()
-	stderr := server.stop(t)
+	stderr := server.Stop(t)
 	assert.Contains(t, stderr, "chat: "+deaf.LocalAddr().String()+": thrown out: too slow: it missed 500 lines in a row\n")
 	assert.Contains(t, stderr, fmt.Sprintf("lines said: %d, missed: ", count))
 	assert.Contains(t, stderr, "; thrown out: 1; ")
@@ -86,12 +88,12 @@ func TestAMemberThatNeverReadsIsThrownOut(t *testing.T) {
 // A member that reads late, but may: it hears the beginning, is told exactly how much it missed, and then hears the
 // others again.
 func TestAMemberThatReadsLateIsToldWhatItMissed(t *testing.T) {
-	server := start(t, "-limit", "1000000")
-	loud, calm, late := server.enter(t, "loud"), server.enter(t, "calm"), server.enter(t, "late")
+	server := program.Start(t, "-limit", "1000000")
+	loud, calm, late := join(t, server, "loud"), join(t, server, "calm"), join(t, server, "late")
 	calm.hears("* guest3 enters lobby", "* guest3 is now late")
-	before := residentBytes(t, server.cmd.Process.Pid)
+	before := residentBytes(t, server.Pid())
 	assert.Empty(t, flood(t, loud, calm))
-	grown := residentBytes(t, server.cmd.Process.Pid) - before
+	grown := residentBytes(t, server.Pid()) - before
 	assert.Less(t, grown, int64(memoryLimit), "bytes that the server has grown by")
 	late.say("wait for me!") // what it says does not wait for what it hears
 	calm.hears("late: wait for me!")
@@ -108,7 +110,7 @@ func TestAMemberThatReadsLateIsToldWhatItMissed(t *testing.T) {
 	for _, c := range []*person{loud, calm, late} {
 		c.Close()
 	}
-	assert.Contains(t, server.stop(t), fmt.Sprintf("missed: %d; thrown out: 0;", missed))
+	assert.Contains(t, server.Stop(t), fmt.Sprintf("missed: %d; thrown out: 0;", missed))
 }
 
 // hearOn reads until all lines of a flood were heard or missed. What is heard comes in order, and each gap in it is
@@ -118,7 +120,7 @@ func hearOn(t *testing.T, c *person) (heard, missed int) {
 	next, gap := 0, 0 // the line after the last one heard; what was missed since then, as far as numbers or notices tell
 	told := 0
 	for heard+told < count {
-		require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+		require.NoError(t, c.SetDeadline(time.Now().Add(program.Patience)))
 		line, n, i := c.next(), 0, 0
 		if _, err := fmt.Sscanf(line, "* you missed %d lines", &n); err == nil {
 			told += n
@@ -138,12 +140,12 @@ func hearOn(t *testing.T, c *person) (heard, missed int) {
 // Somebody talks as fast as it can, and nothing keeps the server from falling behind but itself. Its memory stays
 // bounded, also with somebody who never reads, and whoever reads knows of each line what became of it.
 func TestAFloodWithoutPauseIsBounded(t *testing.T) {
-	server := start(t, "-limit", "1000000")
-	loud, calm := server.enter(t, "loud"), server.enter(t, "calm")
-	server.enter(t, "deaf")
+	server := program.Start(t, "-limit", "1000000")
+	loud, calm := join(t, server, "loud"), join(t, server, "calm")
+	join(t, server, "deaf")
 	calm.hears("* guest3 enters lobby", "* guest3 is now deaf")
 	loud.hears("* guest2 enters lobby", "* guest2 is now calm", "* guest3 enters lobby", "* guest3 is now deaf")
-	before := residentBytes(t, server.cmd.Process.Pid)
+	before := residentBytes(t, server.Pid())
 	said := make(chan error, 1)
 	go func() {
 		out := bufio.NewWriterSize(loud, 64<<10)
@@ -156,7 +158,7 @@ func TestAFloodWithoutPauseIsBounded(t *testing.T) {
 	heard, missed := hearOn(t, calm)
 	require.NoError(t, <-said)
 	loud.hears("* in lobby: calm deaf loud")
-	grown := residentBytes(t, server.cmd.Process.Pid) - before
+	grown := residentBytes(t, server.Pid()) - before
 	t.Logf("heard %d, missed %d; the server has grown by %.1f MiB", heard, missed, float64(grown)/(1<<20))
 	assert.Less(t, grown, int64(memoryLimit), "bytes that the server has grown by")
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/galago-go/galago/actor"
 	"github.com/galago-go/galago/conn"
+	"github.com/galago-go/galago/examples/internal/program"
 )
 
 // A puppet stands for a connection: it keeps the Writes that the hub sends, and answers when the test says so.
@@ -54,7 +55,7 @@ func (p *puppet) take() *actor.Write {
 	select {
 	case w := <-p.writes:
 		return w
-	case <-time.After(patience):
+	case <-time.After(program.Patience):
 		require.Fail(p.t, "no Write comes")
 		return nil
 	}

@@ -11,7 +11,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/examples/internal/program"
 )
+
+func TestMain(m *testing.M) { os.Exit(program.Main(m, main)) }
 
 // A person is a client.
 type person struct {
@@ -21,9 +25,9 @@ type person struct {
 }
 
 // enter connects, hears its welcome, and takes a name.
-func (p *process) enter(t *testing.T, name string) *person {
+func join(t *testing.T, p *program.Process, name string) *person {
 	t.Helper()
-	c := &person{TCPConn: p.dial(t), t: t}
+	c := &person{TCPConn: p.Dial(t), t: t}
 	c.in = bufio.NewReader(c)
 	require.Regexp(t, `^\* you are guest\d+, in lobby$`, c.next())
 	c.say("/nick " + name)
@@ -59,16 +63,16 @@ func (c *person) hearsTheEnd() {
 }
 
 func TestPeopleTalkInRooms(t *testing.T) {
-	server := start(t, "-loops", "2")
-	ann := server.enter(t, "ann")
-	bob := server.enter(t, "bob")
+	server := program.Start(t, "-loops", "2")
+	ann := join(t, server, "ann")
+	bob := join(t, server, "bob")
 	ann.hears("* guest2 enters lobby", "* guest2 is now bob")
 	ann.say("hello")
 	bob.hears("ann: hello")
 	bob.say("hi\r") // as telnet ends lines
 	ann.hears("bob: hi")
 
-	cid := server.enter(t, "cid")
+	cid := join(t, server, "cid")
 	ann.hears("* guest3 enters lobby", "* guest3 is now cid")
 	bob.hears("* guest3 enters lobby", "* guest3 is now cid")
 	cid.say("/join kitchen", "/who", "anybody here?", "/join kitchen", "/who")
@@ -94,25 +98,25 @@ func TestPeopleTalkInRooms(t *testing.T) {
 	bob.hearsTheEnd()
 	bob.Close()
 
-	dan := server.enter(t, "cid") // the name is free again
+	dan := join(t, server, "cid") // the name is free again
 	ann.hears("* guest4 enters lobby", "* guest4 is now cid")
 	dan.say("/join kitchen") // so is the room
 	dan.hears("* you are cid, in kitchen")
 	ann.hears("* cid leaves lobby")
 
-	require.NoError(t, server.cmd.Process.Signal(os.Interrupt))
+	server.Signal(t, os.Interrupt)
 	ann.hearsTheEnd()
 	dan.hearsTheEnd()
 	ann.Close()
 	dan.Close()
-	require.Equal(t, 0, server.wait(t))
+	require.Equal(t, 0, server.Wait(t))
 	assert.Equal(t, "chat: shut down; lines said: 6, missed: 0; thrown out: 0; "+
-		"connections closed in order: 2, aborted: 0\n", server.stderr.String())
+		"connections closed in order: 2, aborted: 0\n", server.Stderr(t))
 }
 
 func TestCommandsThatCannotBe(t *testing.T) {
-	server := start(t)
-	ann, bob := server.enter(t, "ann"), server.enter(t, "bob")
+	server := program.Start(t)
+	ann, bob := join(t, server, "ann"), join(t, server, "bob")
 	ann.hears("* guest2 enters lobby", "* guest2 is now bob")
 	const rule = "a name is 1 to 20 letters, digits, - or _"
 	tooLong := strings.Repeat("x", 21)
@@ -134,8 +138,8 @@ func TestCommandsThatCannotBe(t *testing.T) {
 }
 
 func TestALineThatIsTooLong(t *testing.T) {
-	server := start(t)
-	ann, bob := server.enter(t, "ann"), server.enter(t, "bob")
+	server := program.Start(t)
+	ann, bob := join(t, server, "ann"), join(t, server, "bob")
 	longest := strings.Repeat("x", 1024)
 	ann.say(longest)
 	bob.hears("ann: " + longest)
@@ -148,20 +152,20 @@ func TestALineThatIsTooLong(t *testing.T) {
 	}
 	bob.hears("* ann leaves lobby")
 	bob.Close()
-	stderr := server.stop(t)
+	stderr := server.Stop(t)
 	assert.Contains(t, stderr, "chat: "+ann.LocalAddr().String()+": ")
 	assert.Contains(t, stderr, "at most 1024 are accepted")
 }
 
 func TestBadSettings(t *testing.T) {
-	first := start(t)
+	first := program.Start(t)
 	for _, test := range []struct {
 		name string
 		args []string
 		code int
 		says []string
 	}{
-		{"port in use", []string{"-addr", first.addr}, 1, []string{"-addr", first.addr, "already in use", "a free one"}},
+		{"port in use", []string{"-addr", first.Addr}, 1, []string{"-addr", first.Addr, "already in use", "a free one"}},
 		{"no port", []string{"-addr", "127.0.0.1"}, 1, []string{"-addr", `"127.0.0.1"`, "host:port"}},
 		{"negative loops", []string{"-addr", "127.0.0.1:0", "-loops", "-1"}, 1, []string{"-loops -1"}},
 		{"no limit", []string{"-limit", "0"}, 2, []string{"-limit is 0", "1 or more"}},
@@ -171,7 +175,7 @@ func TestBadSettings(t *testing.T) {
 		{"help", []string{"-help"}, 0, []string{"-addr", "-loops", "-limit", "127.0.0.1:7671"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			code, stdout, stderr := runToEnd(t, "", test.args...)
+			code, stdout, stderr := program.Run(t, "", test.args...)
 			assert.Equal(t, test.code, code)
 			assert.Empty(t, stdout)
 			for _, s := range test.says {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/examples/internal/program"
 )
 
 // A busy client sends and receives at the same time, and does not stop before the server ends.
@@ -76,12 +78,12 @@ func TestNET1_ASignalAmongBusyClients(t *testing.T) { inEachWay(t, testASignalAm
 
 func testASignalAmongBusyClients(t *testing.T, args ...string) {
 	const clients = 50
-	server := start(t, append(args, "-loops", "2")...)
+	server := program.Start(t, append(args, "-loops", "2")...)
 	data := pattern(256 << 10)
 	var running sync.WaitGroup
 	all := make([]*busy, clients)
 	for i := range all {
-		all[i] = &busy{TCPConn: server.dial(t), warm: make(chan struct{})}
+		all[i] = &busy{TCPConn: server.Dial(t), warm: make(chan struct{})}
 	}
 	for _, b := range all { // none begins before all are there: they leave little time to others
 		running.Go(func() { b.run(data) })
@@ -89,15 +91,14 @@ func testASignalAmongBusyClients(t *testing.T, args ...string) {
 	for i, b := range all {
 		select {
 		case <-b.warm:
-		case <-time.After(patience):
+		case <-time.After(program.Patience):
 			require.Fail(t, "a client hears little", "client %d", i)
 		}
 	}
-	require.NoError(t, server.cmd.Process.Signal(syscall.SIGTERM))
+	server.Signal(t, syscall.SIGTERM)
 	running.Wait()
 	for i, b := range all {
 		assert.NoError(t, b.err, "client %d", i)
 	}
-	server.wait(t)
-	assert.Equal(t, "echo: shut down; connections closed in order: 50, aborted: 0\n", server.stderr.String())
+	assert.Equal(t, "echo: shut down; connections closed in order: 50, aborted: 0\n", server.End(t))
 }

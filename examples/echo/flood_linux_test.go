@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/examples/internal/program"
 )
 
 // flood writes the pattern to c, over and over, without reading, until the server has taken nothing for a while. It
@@ -23,7 +25,7 @@ import (
 func flood(c *net.TCPConn) (taken int64, err error) {
 	const standstill = 500 * time.Millisecond
 	chunk := pattern(64 << 10)
-	for limit := time.Now().Add(patience); time.Now().Before(limit); {
+	for limit := time.Now().Add(program.Patience); time.Now().Before(limit); {
 		c.SetWriteDeadline(time.Now().Add(standstill))
 		n, err := c.Write(chunk[taken%int64(len(chunk)):])
 		taken += int64(n)
@@ -43,14 +45,14 @@ func TestBP16_FloodersCostLittleAndDisturbNobody(t *testing.T) {
 		flooders = 100
 		limit    = 250 << 20 // bytes that the server process may grow by
 	)
-	server := start(t)
-	good := server.dial(t)
+	server := program.Start(t)
+	good := server.Dial(t)
 	roundTrip(t, good, []byte("warm"))
-	before := residentBytes(t, server.cmd.Process.Pid)
+	before := residentBytes(t, server.Pid())
 
 	clients := make([]*net.TCPConn, flooders)
 	for i := range clients {
-		clients[i] = server.dial(t)
+		clients[i] = server.Dial(t)
 	}
 	var flooding sync.WaitGroup
 	taken, failed := make([]int64, flooders), make([]error, flooders)
@@ -69,11 +71,11 @@ func TestBP16_FloodersCostLittleAndDisturbNobody(t *testing.T) {
 		default:
 		}
 		begin := time.Now()
-		require.NoError(t, good.SetDeadline(begin.Add(patience)))
+		require.NoError(t, good.SetDeadline(begin.Add(program.Patience)))
 		roundTrip(t, good, []byte("still there?"))
 		took = append(took, time.Since(begin))
 	}
-	grown := residentBytes(t, server.cmd.Process.Pid) - before
+	grown := residentBytes(t, server.Pid()) - before
 
 	for i := range clients {
 		require.NoError(t, failed[i], "client %d", i)
@@ -92,7 +94,7 @@ func TestBP16_FloodersCostLittleAndDisturbNobody(t *testing.T) {
 
 	// A flooder that begins to read gets its own bytes back.
 	first := make([]byte, 64<<10)
-	require.NoError(t, clients[0].SetReadDeadline(time.Now().Add(patience)))
+	require.NoError(t, clients[0].SetReadDeadline(time.Now().Add(program.Patience)))
 	_, err := io.ReadFull(clients[0], first)
 	require.NoError(t, err)
 	assert.Equal(t, pattern(len(first)), first)
@@ -101,19 +103,19 @@ func TestBP16_FloodersCostLittleAndDisturbNobody(t *testing.T) {
 		c.Close()
 	}
 	good.Close()
-	server.stop(t, syscall.SIGTERM)
+	server.Stop(t)
 }
 
 // Shutting down under load loses nothing that was accepted: what the client gets is the beginning of what it sent, then
 // the end, and no reset.
 func TestSignalWhileMuchIsPending(t *testing.T) {
-	server := start(t)
-	c := server.dial(t)
+	server := program.Start(t)
+	c := server.Dial(t)
 	taken, err := flood(c)
 	require.NoError(t, err)
-	require.NoError(t, server.cmd.Process.Signal(syscall.SIGTERM))
+	server.Signal(t, syscall.SIGTERM)
 
-	require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(program.Patience)))
 	back, err := io.ReadAll(c)
 	require.NoError(t, err)
 	require.NoError(t, c.Close())
@@ -125,8 +127,7 @@ func TestSignalWhileMuchIsPending(t *testing.T) {
 		require.True(t, bytes.Equal(sent[:len(piece)], piece), "from byte %d on, it is not what was sent", at)
 	}
 
-	server.wait(t)
-	assert.Equal(t, "echo: shut down; connections closed in order: 1, aborted: 0\n", server.stderr.String())
+	assert.Equal(t, "echo: shut down; connections closed in order: 1, aborted: 0\n", server.End(t))
 }
 
 // residentBytes returns the resident set size of a process.

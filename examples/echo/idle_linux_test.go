@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/examples/internal/program"
 )
 
 // Connections on which nothing happens cost no time.
@@ -20,15 +22,15 @@ func testIdleConnections(t *testing.T, args ...string) {
 		interval = 2 * time.Second
 		most     = 30 * time.Millisecond
 	)
-	server := start(t, append(args, "-loops", "2")...)
+	server := program.Start(t, append(args, "-loops", "2")...)
 	conns := make([]*net.TCPConn, clients)
 	for i := range conns {
-		conns[i] = server.dial(t)
+		conns[i] = server.Dial(t)
 		roundTrip(t, conns[i], []byte("hello"))
 	}
 	// What the past has left to do, the collector above all, is done once. Work that comes of idle connections comes
 	// again and again.
-	pid := server.cmd.Process.Pid
+	pid := server.Pid()
 	least := interval
 	for tries := 0; tries < 3 && least > most; tries++ {
 		before := cpuTime(t, pid)
@@ -38,14 +40,13 @@ func testIdleConnections(t *testing.T, args ...string) {
 	t.Logf("with %d idle connections the server worked %v in %v", clients, least, interval)
 	assert.LessOrEqual(t, least, most)
 
-	require.NoError(t, server.cmd.Process.Signal(syscall.SIGTERM))
+	server.Signal(t, syscall.SIGTERM)
 	for _, c := range conns {
-		require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+		require.NoError(t, c.SetDeadline(time.Now().Add(program.Patience)))
 		rest, err := io.ReadAll(c)
 		require.NoError(t, err)
 		assert.Empty(t, rest)
 		require.NoError(t, c.Close())
 	}
-	server.wait(t)
-	assert.Equal(t, "echo: shut down; connections closed in order: 1000, aborted: 0\n", server.stderr.String())
+	assert.Equal(t, "echo: shut down; connections closed in order: 1000, aborted: 0\n", server.End(t))
 }

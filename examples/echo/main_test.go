@@ -10,7 +10,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/examples/internal/program"
 )
+
+func TestMain(m *testing.M) { os.Exit(program.Main(m, main)) }
 
 // roundTrip sends p and requires it back.
 func roundTrip(t *testing.T, c io.ReadWriter, p []byte) {
@@ -40,8 +44,8 @@ func inEachWay(t *testing.T, f func(t *testing.T, args ...string)) {
 func TestEchoesOnSeveralConnections(t *testing.T) { inEachWay(t, testEchoes) }
 
 func testEchoes(t *testing.T, args ...string) {
-	server := start(t, append(args, "-loops", "2")...)
-	a, b := server.dial(t), server.dial(t)
+	server := program.Start(t, append(args, "-loops", "2")...)
+	a, b := server.Dial(t), server.Dial(t)
 	for range 10 {
 		roundTrip(t, a, []byte("hello"))
 		roundTrip(t, b, []byte("good day"))
@@ -53,8 +57,8 @@ func testEchoes(t *testing.T, args ...string) {
 func TestCLS10_EchoAfterHalfClose(t *testing.T) { inEachWay(t, testEchoAfterHalfClose) }
 
 func testEchoAfterHalfClose(t *testing.T, args ...string) {
-	server := start(t, args...)
-	c := server.dial(t)
+	server := program.Start(t, args...)
+	c := server.Dial(t)
 	sent := pattern(1 << 20)
 
 	wrote := make(chan error, 1)
@@ -74,45 +78,42 @@ func testEchoAfterHalfClose(t *testing.T, args ...string) {
 	require.Len(t, back, len(sent))
 	require.True(t, bytes.Equal(sent, back), "what came back differs from what was sent")
 
-	server.stop(t, syscall.SIGTERM)
-	assert.Contains(t, server.stderr.String(), "aborted: 0")
+	assert.Contains(t, server.Stop(t), "aborted: 0")
 }
 
 func TestSignalEndsInOrder(t *testing.T) {
 	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		t.Run(sig.String(), func(t *testing.T) {
-			server := start(t)
-			c := server.dial(t)
+			server := program.Start(t)
+			c := server.Dial(t)
 			roundTrip(t, c, []byte("before"))
-			require.NoError(t, server.cmd.Process.Signal(sig))
+			server.Signal(t, sig)
 
 			rest, err := io.ReadAll(c) // the orderly end is EOF; a reset is an error
 			require.NoError(t, err)
 			assert.Empty(t, rest)
 			require.NoError(t, c.Close())
 
-			server.wait(t)
-			assert.Equal(t, "echo: shut down; connections closed in order: 1, aborted: 0\n", server.stderr.String())
+			assert.Equal(t, "echo: shut down; connections closed in order: 1, aborted: 0\n", server.End(t))
 		})
 	}
 }
 
 func TestSignalWithoutConnections(t *testing.T) {
-	server := start(t)
-	server.stop(t, syscall.SIGTERM)
-	assert.Equal(t, "echo: shut down; connections closed in order: 0, aborted: 0\n", server.stderr.String())
+	server := program.Start(t)
+	assert.Equal(t, "echo: shut down; connections closed in order: 0, aborted: 0\n", server.Stop(t))
 }
 
 func TestPortInUse(t *testing.T) {
-	first := start(t)
-	code, stdout, stderr := runToEnd(t, "-addr", first.addr)
+	first := program.Start(t)
+	code, stdout, stderr := program.Run(t, "", "-addr", first.Addr)
 	assert.Equal(t, 1, code)
 	assert.Empty(t, stdout, "it must not say that it listens")
-	assert.Contains(t, stderr, first.addr)
+	assert.Contains(t, stderr, first.Addr)
 	assert.Contains(t, stderr, "-addr")
 	assert.Contains(t, stderr, "address is already in use")
 	assert.Contains(t, stderr, "0 takes a free one", "the cure")
-	roundTrip(t, first.dial(t), []byte("the first one goes on"))
+	roundTrip(t, first.Dial(t), []byte("the first one goes on"))
 }
 
 func TestBadSettings(t *testing.T) {
@@ -133,7 +134,7 @@ func TestBadSettings(t *testing.T) {
 		{"help", []string{"-help"}, 0, []string{"-addr", "-loops"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			code, stdout, stderr := runToEnd(t, test.args...)
+			code, stdout, stderr := program.Run(t, "", test.args...)
 			assert.Equal(t, test.code, code)
 			assert.Empty(t, stdout)
 			for _, s := range test.says {
@@ -142,4 +143,17 @@ func TestBadSettings(t *testing.T) {
 			assert.NotContains(t, stderr, "\ngoroutine ", "a stack trace is no answer to a wrong setting")
 		})
 	}
+}
+
+// pattern returns n bytes in which no stretch repeats soon, so that a lost or doubled piece shows.
+func pattern(n int) []byte {
+	p := make([]byte, n)
+	x := uint32(2463534242)
+	for i := range p {
+		x ^= x << 13
+		x ^= x >> 17
+		x ^= x << 5
+		p[i] = byte(x)
+	}
+	return p
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/examples/internal/program"
 )
 
 // repository is where the documents are, seen from this package.
@@ -44,14 +46,14 @@ func TestReadmeCodeBuilds(t *testing.T) {
 	require.NoError(t, err)
 	own, err := filepath.Glob("*.go")
 	require.NoError(t, err)
-	for i, program := range programs {
+	for i, source := range programs {
 		dir := t.TempDir()
 		name, first := "main.go", []string{"build", "-o", filepath.Join(dir, "program")}
-		if strings.Contains(program, "*testing.T") {
+		if strings.Contains(source, "*testing.T") {
 			name, first = "readme_block_test.go", []string{"test", "-v"}
 		}
 		file, overlay := filepath.Join(dir, name), filepath.Join(dir, "overlay.json")
-		require.NoError(t, os.WriteFile(file, []byte(program), 0o600))
+		require.NoError(t, os.WriteFile(file, []byte(source), 0o600))
 		// An overlay puts the program in the place of this package, without writing there. So it builds with the
 		// requirements of this module, as it is.
 		replace := make(map[string]string)
@@ -111,7 +113,7 @@ func TestReadmeCommandsExist(t *testing.T) {
 			assert.FileExists(t, filepath.Join(dir, "main.go"), "%s says %q", name, m[0])
 		}
 	}
-	code, _, help := runToEnd(t, "-help")
+	code, _, help := program.Run(t, "", "-help")
 	require.Equal(t, 0, code)
 	assert.Contains(t, help, "-addr")
 	assert.Contains(t, help, "127.0.0.1:7669", "the default is what the README says")

@@ -14,21 +14,23 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/examples/internal/program"
 )
 
 const descriptors = 64 // all that the server may have
 
 // startStarving starts a server that may have few descriptors. The limit is hard, for a Go program lifts a soft one.
-func startStarving(t *testing.T, args ...string) *process {
+func startStarving(t *testing.T, args ...string) *program.Process {
 	t.Helper()
 	limit := fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, descriptors)
-	return startVia(t, []string{"sh", "-c", limit}, append(args, "-loops", "2")...)
+	return program.StartVia(t, []string{"sh", "-c", limit}, append(args, "-loops", "2")...)
 }
 
 // usedFiles counts the descriptors that a server has. Those beyond the limit were there before it, and do not count.
-func usedFiles(t *testing.T, server *process) (n int) {
+func usedFiles(t *testing.T, server *program.Process) (n int) {
 	t.Helper()
-	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", server.cmd.Process.Pid))
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", server.Pid()))
 	require.NoError(t, err)
 	for _, f := range list {
 		if number, err := strconv.Atoi(f.Name()); err == nil && number < descriptors {
@@ -46,11 +48,11 @@ type crowd struct {
 }
 
 // gather connects n clients. The system takes them all, whether the server accepts them or not.
-func gather(t *testing.T, server *process, n int) *crowd {
+func gather(t *testing.T, server *program.Process, n int) *crowd {
 	t.Helper()
 	c := &crowd{t: t, served: make(chan int, n)}
 	for i := range n {
-		nc := server.dial(t)
+		nc := server.Dial(t)
 		c.conns = append(c.conns, nc)
 		var ask, answer [8]byte
 		binary.BigEndian.PutUint64(ask[:], uint64(i))
@@ -68,7 +70,7 @@ func gather(t *testing.T, server *process, n int) *crowd {
 // next waits for n clients to be served.
 func (c *crowd) next(n int) (who []int) {
 	c.t.Helper()
-	late := time.After(patience)
+	late := time.After(program.Patience)
 	for len(who) < n {
 		select {
 		case i := <-c.served:
@@ -94,8 +96,8 @@ func TestLSN11_MoreClientsThanDescriptors(t *testing.T) { inEachWay(t, testMoreC
 func testMoreClientsThanDescriptors(t *testing.T, args ...string) {
 	const clients = 300
 	server := startStarving(t, args...)
-	pid := server.cmd.Process.Pid
-	first := server.dial(t)
+	pid := server.Pid()
+	first := server.Dial(t)
 	roundTrip(t, first, []byte("first"))
 	before := usedFiles(t, server)
 	room := descriptors - before
@@ -110,7 +112,7 @@ func testMoreClientsThanDescriptors(t *testing.T, args ...string) {
 	var took []time.Duration
 	talk := func(nc *net.TCPConn) {
 		begin := time.Now()
-		require.NoError(t, nc.SetDeadline(begin.Add(patience)))
+		require.NoError(t, nc.SetDeadline(begin.Add(program.Patience)))
 		roundTrip(t, nc, []byte("still there?"))
 		took = append(took, time.Since(begin))
 	}
@@ -145,16 +147,15 @@ func testMoreClientsThanDescriptors(t *testing.T, args ...string) {
 	}
 	slices.Sort(served)
 	assert.Len(t, slices.Compact(served), clients, "each was served once")
-	require.Eventually(t, func() bool { return usedFiles(t, server) == before }, patience, 5*time.Millisecond,
+	require.Eventually(t, func() bool { return usedFiles(t, server) == before }, program.Patience, 5*time.Millisecond,
 		"the descriptors are back")
 	roundTrip(t, first, []byte("last"))
-	require.NoError(t, server.cmd.Process.Signal(syscall.SIGTERM))
+	server.Signal(t, syscall.SIGTERM)
 	rest, err := io.ReadAll(first)
 	require.NoError(t, err)
 	assert.Empty(t, rest)
 	require.NoError(t, first.Close())
-	server.wait(t)
-	assert.Equal(t, "echo: shut down; connections closed in order: 1, aborted: 0\n", server.stderr.String())
+	assert.Equal(t, "echo: shut down; connections closed in order: 1, aborted: 0\n", server.End(t))
 }
 
 // A server that has no descriptors left can still end in order. Who was never accepted is turned away.
@@ -165,7 +166,7 @@ func testASignalWhileStarved(t *testing.T, args ...string) {
 	room := descriptors - usedFiles(t, server)
 	c := gather(t, server, 2*room)
 	inside := c.next(room)
-	require.NoError(t, server.cmd.Process.Signal(syscall.SIGTERM))
+	server.Signal(t, syscall.SIGTERM)
 	for i, nc := range c.conns {
 		_, err := io.ReadAll(nc)
 		if slices.Contains(inside, i) {
@@ -175,7 +176,7 @@ func testASignalWhileStarved(t *testing.T, args ...string) {
 		}
 		nc.Close()
 	}
-	server.wait(t)
+	server.End(t)
 	assert.Regexp(t, fmt.Sprintf(`^echo: shut down; connections closed in order: %d, aborted: 0\n$`, room),
-		server.stderr.String())
+		server.Stderr(t))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/galago-go/galago/examples/internal/program"
 	"github.com/galago-go/galago/examples/internal/selfsigned"
 )
 
@@ -93,7 +94,7 @@ func goEcho(t *testing.T, pair tls.Certificate) (addr string) {
 			}
 			running.Go(func() {
 				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(patience))
+				_ = c.SetDeadline(time.Now().Add(program.Patience))
 				_, _ = io.Copy(c, c)
 			})
 		}
@@ -145,11 +146,11 @@ func TestTestssl(t *testing.T) {
 	require.NoError(t, err)
 	cert, key, err := selfsigned.Write(t.TempDir(), pair)
 	require.NoError(t, err)
-	p := start(t, "-cert", cert, "-key", key)
+	p := program.Start(t, "-cert", cert, "-key", key)
 	var ours, theirs []finding
 	began := time.Now()
 	var running sync.WaitGroup
-	running.Go(func() { ours = testssl(t, command, p.addr, checks) })
+	running.Go(func() { ours = testssl(t, command, p.Addr, checks) })
 	running.Go(func() { theirs = testssl(t, command, goEcho(t, pair), checks) })
 	running.Wait()
 	table, worse := compare(ours, theirs)
@@ -159,5 +160,5 @@ func TestTestssl(t *testing.T) {
 	for _, id := range []string{"TLS1_3", "TLS1_2", "SSLv3", "heartbleed"} {
 		assert.True(t, slices.ContainsFunc(ours, func(f finding) bool { return f.ID == id && f.Severity == "OK" }), id)
 	}
-	p.stop(t, syscall.SIGTERM)
+	p.Stop(t)
 }

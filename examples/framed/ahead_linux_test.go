@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/examples/internal/program"
 )
 
 // A client sends requests ahead whose answers are a hundred times what the server will keep for it, and reads nothing.
@@ -19,11 +21,11 @@ func TestBP12_AClientThatReadsLate(t *testing.T) {
 		size  = 60_000
 		count = 3000 // 180 MB of answers
 	)
-	server := start(t)
-	c, other := server.dial(t), server.dial(t)
+	server := program.Start(t)
+	c, other := server.Dial(t), server.Dial(t)
 	value := strings.Repeat("0123456789", size/10)
 	ask(t, c, "set big "+value, "ok")
-	before := residentBytes(t, server.cmd.Process.Pid)
+	before := residentBytes(t, server.Pid())
 	_, err := c.Write(bytes.Repeat(framed("get big"), count))
 	require.NoError(t, err)
 
@@ -32,15 +34,15 @@ func TestBP12_AClientThatReadsLate(t *testing.T) {
 	for range 2000 {
 		ask(t, other, "get nothing", "none")
 	}
-	grown := residentBytes(t, server.cmd.Process.Pid) - before
+	grown := residentBytes(t, server.Pid()) - before
 	assert.Less(t, grown, int64(32<<20), "bytes that the server has grown by")
 	for range count {
-		require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+		require.NoError(t, c.SetDeadline(time.Now().Add(program.Patience)))
 		hear(t, c, "ok "+value)
 	}
 	c.Close()
 	other.Close()
-	assert.Contains(t, server.stop(t), fmt.Sprintf("requests answered: %d;", 1+count+2000))
+	assert.Contains(t, server.Stop(t), fmt.Sprintf("requests answered: %d;", 1+count+2000))
 }
 
 // residentBytes returns the resident set size of a process.

@@ -18,7 +18,10 @@ import (
 
 	"github.com/galago-go/galago/conn"
 	"github.com/galago-go/galago/conn/conntest"
+	"github.com/galago-go/galago/examples/internal/program"
 )
+
+func TestMain(m *testing.M) { os.Exit(program.Main(m, main)) }
 
 // framed returns a frame.
 func framed(body string) []byte {
@@ -49,32 +52,32 @@ func ask(t *testing.T, c io.ReadWriter, request, want string) {
 const unknown = "error: a request is set NAME VALUE, get NAME or del NAME"
 
 func TestServerAndClient(t *testing.T) {
-	server := start(t)
+	server := program.Start(t)
 	requests := "get a\nset a one two  three\r\nget a\n\nset b\nset  c\nset e \nget e\nget \ndel a\ndel a\nget a\nGET a\n"
 	answers := []string{
 		"none", "ok", "ok one two  three", unknown, unknown, unknown, "ok", "ok ", "none", "ok", "none", "none", unknown,
 	}
-	code, stdout, stderr := runToEnd(t, requests, "-to", server.addr)
+	code, stdout, stderr := program.Run(t, requests, "-to", server.Addr)
 	assert.Equal(t, 0, code, stderr)
 	assert.Equal(t, answers, strings.Split(strings.TrimSuffix(stdout, "\n"), "\n"))
 	assert.Empty(t, stderr)
 
 	// What one connection stores, another finds: also an end of line and a zero byte.
-	a, b := server.dial(t), server.dial(t)
+	a, b := server.Dial(t), server.Dial(t)
 	ask(t, a, "set x \x00\r\n y", "ok")
 	ask(t, b, "get x", "ok \x00\r\n y")
 	a.Close()
 	b.Close()
-	code, stdout, stderr = runToEnd(t, "", "-to", server.addr)
+	code, stdout, stderr = program.Run(t, "", "-to", server.Addr)
 	assert.Equal(t, []any{0, "", ""}, []any{code, stdout, stderr}, "nothing to ask")
 	assert.Equal(t, "framed: shut down; requests answered: 15; connections closed in order: 0, aborted: 0\n",
-		server.stop(t))
+		server.Stop(t))
 }
 
 // Wherever the network cuts the stream, the same requests come out of it.
 func TestRCV3_RequestsCutAnywhere(t *testing.T) {
-	server := start(t)
-	c := server.dial(t)
+	server := program.Start(t)
+	c := server.Dial(t)
 	stream := append(framed("set k value"), framed("get k")...)
 	for cut := range stream {
 		_, err := c.Write(stream[:cut])
@@ -95,22 +98,22 @@ func TestRCV3_RequestsCutAnywhere(t *testing.T) {
 // The client program sends ahead as well: much more than the sockets hold, both ways.
 func TestTheClientSendsAhead(t *testing.T) {
 	const count = 2000
-	server := start(t)
+	server := program.Start(t)
 	value := strings.Repeat("v", 20_000)
 	var requests, answers strings.Builder
 	for i := range count {
 		fmt.Fprintf(&requests, "set n%d %s\nget n%d\n", i%10, value, i%10)
 		fmt.Fprintf(&answers, "ok\nok %s\n", value)
 	}
-	code, stdout, stderr := runToEnd(t, requests.String(), "-to", server.addr)
+	code, stdout, stderr := program.Run(t, requests.String(), "-to", server.Addr)
 	assert.Equal(t, 0, code, stderr)
 	assert.Empty(t, stderr)
 	assert.True(t, stdout == answers.String(), "%d bytes of answers, %d wanted", len(stdout), answers.Len())
 }
 
 func TestAFrameThatIsTooLong(t *testing.T) {
-	server := start(t, "-max", "100")
-	c, other := server.dial(t), server.dial(t)
+	server := program.Start(t, "-max", "100")
+	c, other := server.Dial(t), server.Dial(t)
 	longest := strings.Repeat("x", 100-len("set k "))
 	ask(t, c, "set k "+longest, "ok")
 	ask(t, c, "get k", "ok "+longest)
@@ -122,12 +125,12 @@ func TestAFrameThatIsTooLong(t *testing.T) {
 	other.Close()
 
 	name := c.LocalAddr().String()
-	assert.Contains(t, server.stop(t), "framed: "+name+": reset: it announced a frame of 101 bytes, and -max is 100\n")
+	assert.Contains(t, server.Stop(t), "framed: "+name+": reset: it announced a frame of 101 bytes, and -max is 100\n")
 }
 
 func TestRCV18_AStreamThatEndsInsideAFrame(t *testing.T) {
-	server := start(t)
-	c := server.dial(t)
+	server := program.Start(t)
+	c := server.Dial(t)
 	_, err := c.Write(append(framed("get k"), framed("set k and more")[:7]...))
 	require.NoError(t, err)
 	require.NoError(t, c.CloseWrite())
@@ -135,15 +138,15 @@ func TestRCV18_AStreamThatEndsInsideAFrame(t *testing.T) {
 	_, err = c.Read(make([]byte, 1))
 	assert.Equal(t, io.EOF, err, "what was whole is answered, and the end is an orderly one")
 
-	stderr := server.stop(t)
+	stderr := server.Stop(t)
 	assert.Contains(t, stderr,
 		"framed: "+c.LocalAddr().String()+": closed: the stream broke off inside a frame, after 7 bytes")
 	assert.Contains(t, stderr, "requests answered: 1;")
 }
 
 func TestTheStoreHasABound(t *testing.T) {
-	server := start(t)
-	c := server.dial(t)
+	server := program.Start(t)
+	c := server.Dial(t)
 	for i := range maxNames {
 		ask(t, c, fmt.Sprintf("set name%d x", i), "ok")
 	}
@@ -154,16 +157,16 @@ func TestTheStoreHasABound(t *testing.T) {
 }
 
 func TestShutdownEndsConnectionsInOrder(t *testing.T) {
-	server := start(t)
-	c := server.dial(t)
+	server := program.Start(t)
+	c := server.Dial(t)
 	ask(t, c, "get k", "none")
-	require.NoError(t, server.cmd.Process.Signal(os.Interrupt))
+	server.Signal(t, os.Interrupt)
 	_, err := c.Read(make([]byte, 1))
 	require.Equal(t, io.EOF, err)
 	c.Close()
-	require.Equal(t, 0, server.wait(t))
+	require.Equal(t, 0, server.Wait(t))
 	assert.Equal(t, "framed: shut down; requests answered: 1; connections closed in order: 1, aborted: 0\n",
-		server.stderr.String())
+		server.Stderr(t))
 }
 
 // An answer allocates nothing: neither the length before it, nor the two parts of one Send.
@@ -197,7 +200,7 @@ func fakeServer(t *testing.T, serve func(c net.Conn) error) (addr string) {
 	go func() {
 		c, err := ln.Accept()
 		if err == nil {
-			c.SetDeadline(time.Now().Add(patience))
+			c.SetDeadline(time.Now().Add(program.Patience))
 			err = serve(c)
 			c.Close()
 		}
@@ -232,13 +235,12 @@ func TestServersThatBreakOff(t *testing.T) {
 			stdin, input := io.Pipe() // which stays open: the client would ask more
 			t.Cleanup(func() { input.Close() })
 			go io.WriteString(input, "get k\n")
-			p := launch(t, stdin, "-to", addr)
-			for range p.lines {
-			}
+			p := program.Launch(t, stdin, "-to", addr)
+			p.Rest(t)
 			input.Close() // the process has ended, but package exec still copies
-			assert.Equal(t, 1, p.wait(t))
-			assert.Contains(t, p.stderr.String(), test.says)
-			assert.Equal(t, 1, strings.Count(p.stderr.String(), "framed: "), "it says so once")
+			assert.Equal(t, 1, p.Wait(t))
+			assert.Contains(t, p.Stderr(t), test.says)
+			assert.Equal(t, 1, strings.Count(p.Stderr(t), "framed: "), "it says so once")
 		})
 	}
 }
@@ -254,38 +256,37 @@ func TestInterruptedClient(t *testing.T) {
 	})
 	stdin, input := io.Pipe()
 	t.Cleanup(func() { input.Close() })
-	p := launch(t, stdin, "-to", addr)
+	p := program.Launch(t, stdin, "-to", addr)
 	<-connected
-	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
-	for range p.lines {
-	}
+	p.Signal(t, os.Interrupt)
+	p.Rest(t)
 	input.Close()
-	assert.Equal(t, 1, p.wait(t))
-	assert.Equal(t, "framed: interrupted\n", p.stderr.String())
+	assert.Equal(t, 1, p.Wait(t))
+	assert.Equal(t, "framed: interrupted\n", p.Stderr(t))
 	assert.Equal(t, io.EOF, <-ended, "the end, and no reset")
 }
 
 func TestALineThatIsTooLong(t *testing.T) {
-	server := start(t, "-max", "100")
+	server := program.Start(t, "-max", "100")
 	input := "set k v\nget " + strings.Repeat("k", 97) + "\n"
-	code, stdout, stderr := runToEnd(t, input, "-to", server.addr, "-max", "100")
+	code, stdout, stderr := program.Run(t, input, "-to", server.Addr, "-max", "100")
 	assert.Equal(t, 1, code)
 	assert.Equal(t, "ok\n", stdout, "what came before is answered")
 	assert.Equal(t, "framed: line 2 of the input is longer than -max, 100 bytes: raise it on both sides\n", stderr)
-	code, stdout, _ = runToEnd(t, "get "+strings.Repeat("k", 96)+"\n", "-to", server.addr, "-max", "100")
+	code, stdout, _ = program.Run(t, "get "+strings.Repeat("k", 96)+"\n", "-to", server.Addr, "-max", "100")
 	assert.Equal(t, 0, code)
 	assert.Equal(t, "none\n", stdout, "100 bytes fit")
 }
 
 func TestBadSettings(t *testing.T) {
-	first, free := start(t), freeAddr(t)
+	first, free := program.Start(t), program.FreeAddr(t)
 	for _, test := range []struct {
 		name string
 		args []string
 		code int
 		says []string
 	}{
-		{"port in use", []string{"-addr", first.addr}, 1, []string{"-addr", first.addr, "already in use", "a free one"}},
+		{"port in use", []string{"-addr", first.Addr}, 1, []string{"-addr", first.Addr, "already in use", "a free one"}},
 		{"no port", []string{"-addr", "127.0.0.1"}, 1, []string{"-addr", `"127.0.0.1"`, "host:port"}},
 		{"negative loops", []string{"-addr", "127.0.0.1:0", "-loops", "-1"}, 1, []string{"-loops -1"}},
 		{"nobody listens", []string{"-to", free}, 1, []string{free, "connection refused"}},
@@ -300,7 +301,7 @@ func TestBadSettings(t *testing.T) {
 		{"help", []string{"-help"}, 0, []string{"-addr", "-to", "-max", "-loops", "127.0.0.1:7670"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			code, stdout, stderr := runToEnd(t, "", test.args...)
+			code, stdout, stderr := program.Run(t, "", test.args...)
 			assert.Equal(t, test.code, code)
 			assert.Empty(t, stdout)
 			for _, s := range test.says {

@@ -1,12 +1,11 @@
 package main
 
 import (
-	"bytes"
-	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/examples/internal/program"
 )
 
 func TestBadSettings(t *testing.T) {
@@ -27,17 +26,13 @@ func TestBadSettings(t *testing.T) {
 		{"help", []string{"-help"}, 0, []string{"-addr", "-cert", "-key", "-size", "-memory", "-whole", "-name"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var stdout, stderr bytes.Buffer
-			cmd := exec.Command(program, test.args...)
-			cmd.Stdout, cmd.Stderr = &stdout, &stderr
-			require.NoError(t, cmd.Start())
-			_ = cmd.Wait() // the code tells
-			assert.Equal(t, test.code, cmd.ProcessState.ExitCode())
-			assert.Empty(t, stdout.String())
+			code, stdout, stderr := program.Run(t, "", test.args...)
+			assert.Equal(t, test.code, code)
+			assert.Empty(t, stdout)
 			for _, s := range test.says {
-				assert.Contains(t, stderr.String(), s)
+				assert.Contains(t, stderr, s)
 			}
-			assert.NotContains(t, stderr.String(), "goroutine ", "a stack trace is no answer to a wrong setting")
+			assert.NotContains(t, stderr, "goroutine ", "a stack trace is no answer to a wrong setting")
 		})
 	}
 }

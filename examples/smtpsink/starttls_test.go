@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/galago-go/galago/examples/internal/program"
 	"github.com/galago-go/galago/examples/internal/selfsigned"
 )
 
@@ -33,7 +34,7 @@ func tool(t *testing.T, stdin, name string, args ...string) string {
 		}
 		t.Skip(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), program.Patience)
 	defer cancel()
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, args...)
@@ -52,7 +53,7 @@ func TestSwaks(t *testing.T) {
 		{"--tls-protocol=tlsv1_2", "by TLS 1.2 TLS_ECDHE_ECDSA_"},
 		{"", "in clear text"},
 	} {
-		args := []string{"--server", s.addr, "--from", "a@example.org", "--to", "b@example.org,c@example.org",
+		args := []string{"--server", s.Addr, "--from", "a@example.org", "--to", "b@example.org,c@example.org",
 			"--header", "Subject: by swaks", "--body", "hello\n.\n..two dots", "--tls-ca-path", s.cert}
 		if test.flag == "--tls-protocol=tlsv1_2" {
 			args = append(args, "--tls", "--tls-protocol", "tlsv1_2")
@@ -65,12 +66,12 @@ func TestSwaks(t *testing.T) {
 		if test.flag != "" {
 			assert.Contains(t, out, "TLS started", "%s", out)
 		}
-		line := s.line(t)
+		line := s.Line(t)
 		assert.Contains(t, line, `from "a@example.org" to "b@example.org", "c@example.org", `)
 		assert.Contains(t, line, test.by)
 		assert.Contains(t, line, `subject "by swaks"`)
 	}
-	assert.Contains(t, s.stop(t), "mails: 3, ")
+	assert.Contains(t, s.Stop(t), "mails: 3, ")
 }
 
 // openssl s_client says EHLO and STARTTLS by itself, checks the certificate, and passes what it reads.
@@ -80,24 +81,24 @@ func TestOpenSSL(t *testing.T) {
 		// -ign_eof: it goes on after the end of its input, until QUIT is answered. It has said EHLO before STARTTLS, which
 		// counts no more.
 		mail := "MAIL FROM:<>\nEHLO test\nMAIL FROM:<>\nRCPT TO:<b@example.org>\nDATA\nSubject: s_client\n\n..dot\n.\nQUIT\n"
-		out := tool(t, mail, "openssl", "s_client", "-connect", s.addr, "-starttls", "smtp", version, "-crlf", "-ign_eof",
+		out := tool(t, mail, "openssl", "s_client", "-connect", s.Addr, "-starttls", "smtp", version, "-crlf", "-ign_eof",
 			"-CAfile", s.cert, "-verify_return_error", "-verify_hostname", "localhost")
 		assert.Contains(t, out, "Verify return code: 0 (ok)", "%s", out)
 		assert.Contains(t, out, "503 5.5.1 say EHLO first", "%s", out)
 		assert.Contains(t, out, "250 2.0.0 kept as mail", "%s", out)
 		assert.Contains(t, out, "221 2.0.0 bye", "%s", out)
-		assert.Contains(t, s.line(t), `from "" to "b@example.org", `)
+		assert.Contains(t, s.Line(t), `from "" to "b@example.org", `)
 		for _, line := range []string{"Subject: s_client", "", ".dot", ""} {
-			assert.Equal(t, line, s.line(t))
+			assert.Equal(t, line, s.Line(t))
 		}
 	}
-	assert.Contains(t, s.stop(t), "aborted: 0")
+	assert.Contains(t, s.Stop(t), "aborted: 0")
 }
 
 // net/smtp is the client of Go's library.
 func TestGoClient(t *testing.T) {
 	s := start(t)
-	c, err := smtp.Dial(s.addr)
+	c, err := smtp.Dial(s.Addr)
 	require.NoError(t, err)
 	defer c.Close()
 	require.NoError(t, c.StartTLS(s.client()))
@@ -111,10 +112,10 @@ func TestGoClient(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
 	require.NoError(t, c.Quit())
-	line := s.line(t)
+	line := s.Line(t)
 	assert.Contains(t, line, `subject "grüße"`)
 	assert.Contains(t, line, "mail 1 ")
-	s.stop(t)
+	s.Stop(t)
 }
 
 // A certificate is renewed while the server runs: the next handshake shows the new one, and who talks by the old one may go
@@ -147,7 +148,7 @@ func TestTheCertificateIsReplaced(t *testing.T) {
 	require.Error(t, err, "nobody knows of it yet")
 	_, _, err = selfsigned.Write(filepath.Dir(s.cert), pair)
 	require.NoError(t, err)
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(program.Patience)
 	fresh, err := shake(pool)
 	for err != nil && time.Now().Before(deadline) { // each try takes a server's handshake, and so some time
 		fresh, err = shake(pool)
@@ -159,7 +160,7 @@ func TestTheCertificateIsReplaced(t *testing.T) {
 		c.say("NOOP", "250 2.0.0 ok")
 		c.nc.Close()
 	}
-	assert.Contains(t, s.stop(t), "a new certificate is used")
+	assert.Contains(t, s.Stop(t), "a new certificate is used")
 }
 
 // What was said in clear text, somebody else may have said: after the handshake it is forgotten.
@@ -184,8 +185,8 @@ func TestNothingIsKnownAfterTheHandshake(t *testing.T) {
 	c.say("QUIT", "221 2.0.0 bye")
 	_, err := c.in.ReadByte()
 	assert.Equal(t, io.EOF, err, "close_notify")
-	assert.NotContains(t, s.line(t), "mallory")
-	s.stop(t)
+	assert.NotContains(t, s.Line(t), "mallory")
+	s.Stop(t)
 }
 
 // Somebody in the middle puts a command behind STARTTLS, in clear text (CVE-2011-0411, CVE-2021-23222). It is never
@@ -199,7 +200,7 @@ func TestUPG2_InjectedCommands(t *testing.T) {
 		c.send("STARTTLS\r\n" + injected)
 		rest, _ := io.ReadAll(c.in) // the go-ahead, unless the reset overtakes it
 		assert.Contains(t, []string{"", "220 2.0.0 go ahead\r\n"}, string(rest))
-		assert.Contains(t, s.stop(t), "bytes came in clear text behind STARTTLS")
+		assert.Contains(t, s.Stop(t), "bytes came in clear text behind STARTTLS")
 	})
 	t.Run("later", func(t *testing.T) {
 		s := start(t)
@@ -209,7 +210,7 @@ func TestUPG2_InjectedCommands(t *testing.T) {
 		c.send(injected)
 		rest, _ := io.ReadAll(c.in) // an alert, perhaps
 		assert.NotContains(t, string(rest), "250")
-		assert.Contains(t, s.stop(t), "first record does not look like a TLS handshake")
+		assert.Contains(t, s.Stop(t), "first record does not look like a TLS handshake")
 	})
 	t.Run("before a handshake of the victim's", func(t *testing.T) {
 		s := start(t)
@@ -218,6 +219,6 @@ func TestUPG2_InjectedCommands(t *testing.T) {
 		c.say("STARTTLS", "220 2.0.0 go ahead")
 		c.send(injected)
 		assert.Error(t, tls.Client(c.nc, s.client()).Handshake())
-		s.stop(t)
+		s.Stop(t)
 	})
 }

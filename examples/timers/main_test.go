@@ -13,7 +13,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/examples/internal/program"
 )
+
+func TestMain(m *testing.M) { os.Exit(program.Main(m, main)) }
 
 // Nothing may come before its time. How much later it may come, this says: on a busy machine a program waits for its
 // turn, and what is to be shown is that it does not wait for the next deadline, or for ever.
@@ -27,9 +31,9 @@ const (
 )
 
 // happens requires the next line to tell of what, and returns when that was.
-func (p *process) happens(t *testing.T, who, what string) time.Duration {
+func happens(t *testing.T, p *program.Process, who, what string) time.Duration {
 	t.Helper()
-	line := p.line(t)
+	line := p.Line(t)
 	m := regexp.MustCompile(`^(\d+\.\d{3})s (\S+): (.*)$`).FindStringSubmatch(line)
 	require.NotNil(t, m, "%q", line)
 	require.Equal(t, []string{who, what}, m[2:], "%q", line)
@@ -53,11 +57,11 @@ type visitor struct {
 	addr string
 }
 
-func (p *process) visit(t *testing.T) *visitor {
+func visit(t *testing.T, p *program.Process) *visitor {
 	t.Helper()
-	c := p.dial(t)
+	c := p.Dial(t)
 	v := &visitor{c, t, bufio.NewReader(c), c.LocalAddr().String()}
-	p.happens(t, v.addr, "connected")
+	happens(t, p, v.addr, "connected")
 	return v
 }
 
@@ -81,12 +85,12 @@ func (v *visitor) finds(want error) {
 }
 
 // login logs in, as somebody.
-func (p *process) login(t *testing.T) (v *visitor, at time.Duration) {
+func login(t *testing.T, p *program.Process) (v *visitor, at time.Duration) {
 	t.Helper()
-	v = p.visit(t)
+	v = visit(t, p)
 	v.says("login ann")
 	v.hears("welcome ann")
-	return v, p.happens(t, `"ann"`, "logged in")
+	return v, happens(t, p, `"ann"`, "logged in")
 }
 
 // times are flags with the given values, and never for all others.
@@ -104,38 +108,38 @@ func times(given map[string]string) (args []string) {
 // A timer: who does not log in is sent away in time, and not before, whatever else it says.
 func TestNoLogin(t *testing.T) {
 	t.Parallel()
-	server := start(t, times(map[string]string{"login": "300ms"})...)
-	v := server.visit(t)
-	at := server.happens(t, v.addr, "sent away: no login within 300ms")
+	server := program.Start(t, times(map[string]string{"login": "300ms"})...)
+	v := visit(t, server)
+	at := happens(t, server, v.addr, "sent away: no login within 300ms")
 	between(t, 300*time.Millisecond, at)
 	v.hears("bye no login within 300ms")
 	v.finds(io.EOF)
 	v.Close()
-	between(t, at, server.happens(t, v.addr, "closed"))
+	between(t, at, happens(t, server, v.addr, "closed"))
 
 	for _, first := range []string{"hello", "login", "login ", ""} {
-		v := server.visit(t)
+		v := visit(t, server)
 		v.says(first)
-		server.happens(t, v.addr, "sent away: say login NAME first")
+		happens(t, server, v.addr, "sent away: say login NAME first")
 		v.hears("bye say login NAME first")
 		v.Close()
-		server.happens(t, v.addr, "closed")
+		happens(t, server, v.addr, "closed")
 	}
 
 	// Half a line is no login, though bytes move.
-	v = server.visit(t)
+	v = visit(t, server)
 	_, err := io.WriteString(v, "login an")
 	require.NoError(t, err)
-	server.happens(t, v.addr, "sent away: no login within 300ms")
-	require.NoError(t, server.cmd.Process.Kill())
+	happens(t, server, v.addr, "sent away: no login within 300ms")
+	server.Signal(t, os.Kill)
 }
 
 // A stopped timer does not come: nor does the login's, long after it would have been due.
 func TestALoginStopsTheTimer(t *testing.T) {
 	t.Parallel()
-	server := start(t, times(map[string]string{"login": "2s", "session": "3s"})...)
-	v, _ := server.login(t)
-	at := server.happens(t, `"ann"`, "sent away: 3s are over")
+	server := program.Start(t, times(map[string]string{"login": "2s", "session": "3s"})...)
+	v, _ := login(t, server)
+	at := happens(t, server, `"ann"`, "sent away: 3s are over")
 	between(t, 3*time.Second, at)
 	v.hears("bye 3s are over")
 	v.finds(io.EOF)
@@ -145,26 +149,26 @@ func TestALoginStopsTheTimer(t *testing.T) {
 func TestPingAndPong(t *testing.T) {
 	t.Parallel()
 	const ping = 200 * time.Millisecond
-	server := start(t, times(map[string]string{"ping": "200ms", "grace": "2500ms"})...)
-	v, before := server.login(t)
+	server := program.Start(t, times(map[string]string{"ping": "200ms", "grace": "2500ms"})...)
+	v, before := login(t, server)
 	for range 14 { // together longer than the grace
 		v.hears("ping")
-		at := server.happens(t, `"ann"`, "silent, asking")
+		at := happens(t, server, `"ann"`, "silent, asking")
 		between(t, ping, at-before)
 		v.says("pong")
-		before = server.happens(t, `"ann"`, "is alive")
+		before = happens(t, server, `"ann"`, "is alive")
 	}
 	require.NoError(t, v.CloseWrite())
-	server.happens(t, `"ann"`, "closed")
+	happens(t, server, `"ann"`, "closed")
 	v.Close()
-	assert.Equal(t, "timers: shut down; connections closed in order: 0, aborted: 0\n", server.stop(t))
+	assert.Equal(t, "timers: shut down; connections closed in order: 0, aborted: 0\n", server.Stop(t))
 }
 
 // Who talks is not asked. The session ends all the same.
 func TestWhoTalksIsNotIdle(t *testing.T) {
 	t.Parallel()
-	server := start(t, times(map[string]string{"ping": "2s", "session": "3s"})...)
-	v, _ := server.login(t)
+	server := program.Start(t, times(map[string]string{"ping": "2s", "session": "3s"})...)
+	v, _ := login(t, server)
 	ended := make(chan struct{})
 	go func() { // all the time, until the server does not want to hear it any more
 		defer close(ended)
@@ -174,7 +178,7 @@ func TestWhoTalksIsNotIdle(t *testing.T) {
 			}
 		}
 	}()
-	between(t, 3*time.Second, server.happens(t, `"ann"`, "sent away: 3s are over"))
+	between(t, 3*time.Second, happens(t, server, `"ann"`, "sent away: 3s are over"))
 	v.hears("bye 3s are over")
 	v.finds(io.EOF)
 	v.Close()
@@ -185,13 +189,13 @@ func TestWhoTalksIsNotIdle(t *testing.T) {
 // ask no second time, and start no second grace.
 func TestNoPong(t *testing.T) {
 	t.Parallel()
-	server := start(t, times(map[string]string{"ping": "100ms", "grace": "700ms"})...)
-	v, in := server.login(t)
-	asked := server.happens(t, `"ann"`, "silent, asking")
+	server := program.Start(t, times(map[string]string{"ping": "100ms", "grace": "700ms"})...)
+	v, in := login(t, server)
+	asked := happens(t, server, `"ann"`, "silent, asking")
 	between(t, 100*time.Millisecond, asked-in)
-	at := server.happens(t, `"ann"`, "no sign of life within 700ms")
+	at := happens(t, server, `"ann"`, "no sign of life within 700ms")
 	between(t, 700*time.Millisecond, at-asked)
-	server.happens(t, `"ann"`, "cut off: no sign of life")
+	happens(t, server, `"ann"`, "cut off: no sign of life")
 	v.hears("ping")
 	v.finds(syscall.ECONNRESET)
 }
@@ -199,14 +203,14 @@ func TestNoPong(t *testing.T) {
 // CloseTimeout: who is sent away and does not go is cut off.
 func TestWhoDoesNotGo(t *testing.T) {
 	t.Parallel()
-	server := start(t, append(times(map[string]string{"session": "200ms"}), "-end", "500ms")...)
-	v, _ := server.login(t)
-	told := server.happens(t, `"ann"`, "sent away: 200ms are over")
+	server := program.Start(t, append(times(map[string]string{"session": "200ms"}), "-end", "500ms")...)
+	v, _ := login(t, server)
+	told := happens(t, server, `"ann"`, "sent away: 200ms are over")
 	between(t, 200*time.Millisecond, told)
 	v.hears("bye 200ms are over")
 	v.finds(io.EOF)
 	v.says("I stay")
-	at := server.happens(t, `"ann"`, "cut off: waiting for the peer's end took longer than Config.CloseTimeout, 500ms")
+	at := happens(t, server, `"ann"`, "cut off: waiting for the peer's end took longer than Config.CloseTimeout, 500ms")
 	between(t, 500*time.Millisecond, at-told)
 }
 
@@ -214,59 +218,59 @@ func TestWhoDoesNotGo(t *testing.T) {
 // second time, nor must it be let in.
 func TestATimerWhileClosing(t *testing.T) {
 	t.Parallel()
-	server := start(t, append(times(map[string]string{"login": "200ms"}), "-end", "800ms")...)
-	v := server.visit(t)
+	server := program.Start(t, append(times(map[string]string{"login": "200ms"}), "-end", "800ms")...)
+	v := visit(t, server)
 	v.says("hello")
-	server.happens(t, v.addr, "sent away: say login NAME first")
+	happens(t, server, v.addr, "sent away: say login NAME first")
 	v.says("login ann")
-	at := server.happens(t, v.addr, "cut off: waiting for the peer's end took longer than Config.CloseTimeout, 800ms")
+	at := happens(t, server, v.addr, "cut off: waiting for the peer's end took longer than Config.CloseTimeout, 800ms")
 	between(t, 800*time.Millisecond, at)
 }
 
 // A member that behaves hears all of it, and goes in the end.
 func TestAMemberThatBehaves(t *testing.T) {
 	t.Parallel()
-	server := start(t, times(map[string]string{"ping": "300ms", "grace": "10s", "session": "1s"})...)
-	code, stdout, stderr := runToEnd(t, "", "-to", server.addr, "-name", "bob")
+	server := program.Start(t, times(map[string]string{"ping": "300ms", "grace": "10s", "session": "1s"})...)
+	code, stdout, stderr := program.Run(t, "", "-to", server.Addr, "-name", "bob")
 	assert.Equal(t, 0, code, stderr)
 	assert.Empty(t, stderr)
 	assert.Regexp(t, `^welcome bob\n(ping\n)+bye 1s are over\n$`, stdout)
-	first := server.line(t)
+	first := server.Line(t)
 	require.Contains(t, first, ": connected")
-	server.happens(t, `"bob"`, "logged in")
-	server.happens(t, `"bob"`, "silent, asking")
-	server.happens(t, `"bob"`, "is alive")
+	happens(t, server, `"bob"`, "logged in")
+	happens(t, server, `"bob"`, "silent, asking")
+	happens(t, server, `"bob"`, "is alive")
 }
 
 // Interrupted, each side says what it did.
 func TestInterrupted(t *testing.T) {
-	server := start(t, times(nil)...)
-	member := launch(t, nil, "-to", server.addr)
-	require.Equal(t, "welcome guest", member.line(t))
-	require.Contains(t, server.line(t), ": connected")
-	server.happens(t, `"guest"`, "logged in")
-	v, _ := server.login(t)
-	require.NoError(t, member.cmd.Process.Signal(os.Interrupt))
-	require.Equal(t, 1, member.wait(t))
-	assert.Equal(t, "timers: interrupted\n", member.stderr.String())
-	server.happens(t, `"guest"`, "closed")
+	server := program.Start(t, times(nil)...)
+	member := program.Launch(t, nil, "-to", server.Addr)
+	require.Equal(t, "welcome guest", member.Line(t))
+	require.Contains(t, server.Line(t), ": connected")
+	happens(t, server, `"guest"`, "logged in")
+	v, _ := login(t, server)
+	member.Signal(t, os.Interrupt)
+	require.Equal(t, 1, member.Wait(t))
+	assert.Equal(t, "timers: interrupted\n", member.Stderr(t))
+	happens(t, server, `"guest"`, "closed")
 
-	require.NoError(t, server.cmd.Process.Signal(os.Interrupt))
+	server.Signal(t, os.Interrupt)
 	v.finds(io.EOF)
 	v.Close()
-	require.Equal(t, 0, server.wait(t))
-	assert.Equal(t, "timers: shut down; connections closed in order: 1, aborted: 0\n", server.stderr.String())
+	require.Equal(t, 0, server.Wait(t))
+	assert.Equal(t, "timers: shut down; connections closed in order: 1, aborted: 0\n", server.Stderr(t))
 }
 
 func TestBadSettings(t *testing.T) {
-	first, free := start(t), freeAddr(t)
+	first, free := program.Start(t), program.FreeAddr(t)
 	for _, test := range []struct {
 		name string
 		args []string
 		code int
 		says []string
 	}{
-		{"port in use", []string{"-addr", first.addr}, 1, []string{"-addr", first.addr, "already in use", "a free one"}},
+		{"port in use", []string{"-addr", first.Addr}, 1, []string{"-addr", first.Addr, "already in use", "a free one"}},
 		{"no port", []string{"-addr", "127.0.0.1"}, 1, []string{"-addr", `"127.0.0.1"`, "host:port"}},
 		{"nobody listens", []string{"-to", free}, 1, []string{free, "connection refused"}},
 		{"no port to dial", []string{"-to", "localhost"}, 1, []string{`"localhost"`, "host:port"}},
@@ -278,7 +282,7 @@ func TestBadSettings(t *testing.T) {
 		{"help", []string{"-help"}, 0, []string{"-addr", "-to", "-login", "-ping", "-grace", "-session", "-end", "-start"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			code, stdout, stderr := runToEnd(t, "", test.args...)
+			code, stdout, stderr := program.Run(t, "", test.args...)
 			assert.Equal(t, test.code, code)
 			assert.Empty(t, stdout)
 			for _, s := range test.says {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/galago-go/galago/examples/internal/program"
 )
 
 // StartTimeout: a server that answers no attempt to connect is given up.
@@ -16,7 +18,7 @@ func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	addr := unansweredAddr(t)
 	began := time.Now()
-	code, stdout, stderr := runToEnd(t, "", "-to", addr, "-start", "400ms")
+	code, stdout, stderr := program.Run(t, "", "-to", addr, "-start", "400ms")
 	between(t, 400*time.Millisecond, time.Since(began))
 	assert.Equal(t, 1, code)
 	assert.Empty(t, stdout)
