@@ -37,6 +37,7 @@ type port struct {
 	eof    bool        // the peer has ended, behind unseen
 	err    error       // what the connection died of, the first of either direction
 	reads  uint        // how many calls of nc.Read are over
+	hurry  bool        // explain waits for one more, so the read deadline has passed, and stays
 
 	writer  func()      // writeOut; nil until the first write
 	flight  *portBuffer // what the writer is writing; nil if there is no writer
@@ -169,7 +170,7 @@ func (p *port) nextIn(size, n int) *portBuffer {
 	return p.setIn(size)
 }
 
-// setIn gives the reader a buffer of that size, and a large one a deadline.
+// setIn gives the reader a buffer of that size, and a large one a deadline. It leaves that of explain alone.
 func (p *port) setIn(size int) *portBuffer {
 	if p.in != nil && (len(p.in.p) != size || p.closed) {
 		p.in.release()
@@ -182,12 +183,14 @@ func (p *port) setIn(size int) *portBuffer {
 		p.in = getPortBuffer(size)
 	}
 	p.in.r, p.in.w = 0, 0
-	if size > portSmall {
+	switch {
+	case p.hurry: // explain began after the last read was over, and before this one begins
+	case size > portSmall:
 		if now := time.Now(); p.inDue.Sub(now) < quietTime/2 { // not each time, for it costs
 			p.inDue = now.Add(quietTime)
 			_ = p.nc.SetReadDeadline(p.inDue)
 		}
-	} else if !p.inDue.IsZero() {
+	case !p.inDue.IsZero():
 		p.inDue = time.Time{}
 		_ = p.nc.SetReadDeadline(p.inDue)
 	}
@@ -241,18 +244,23 @@ func (p *port) settle() {
 }
 
 // explain waits until the read in progress, if there is one, has told what it met: the system tells the reason once, and
-// who asks then gets a broken pipe. It hurries the read.
+// who asks then gets a broken pipe. It hurries the read. If the reader is between two reads, for it waited in settle for
+// this very write, it is the next one: that cannot know the reason, which was still there for the writer, and so may be
+// over before it has asked the system.
 func (p *port) explain() {
 	for reads := p.reads; p.plain && p.in != nil && p.reads == reads && !p.closed; {
+		p.hurry = true
 		p.inDue = time.Unix(1, 0)
 		_ = p.nc.SetReadDeadline(p.inDue)
 		p.cond.Wait()
 	}
+	p.hurry = false // also if the reader waits for room: what it reads next is in no hurry
 }
 
 // readOver says that a read has told what it met, as soon as mu is free.
 func (p *port) readOver() {
 	p.reads++
+	p.hurry = false
 	p.cond.Broadcast()
 }
 

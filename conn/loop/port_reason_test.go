@@ -2,6 +2,7 @@ package loop
 
 import (
 	"io"
+	"net"
 	"os"
 	"sync"
 	"syscall"
@@ -116,4 +117,51 @@ func TestPortAsksNoReaderThatWaitsForRoom(t *testing.T) {
 	e.until(t, conn.Hangup)
 	_, err = e.unread()
 	assert.ErrorIs(t, err, syscall.ECONNRESET)
+}
+
+// A deafenedConn is one end of a net.Pipe that refuses to write once the deadline of that is moved into the past, while the
+// peer neither ends nor says anything: as that of a Unix socket does whose peer has shut down reading.
+type deafenedConn struct {
+	net.Conn
+	writing, hurried chan struct{}
+	once             sync.Once
+}
+
+func (c *deafenedConn) Write([]byte) (int, error) {
+	close(c.writing)
+	<-c.hurried
+	return 0, syscall.EPIPE
+}
+
+func (c *deafenedConn) SetWriteDeadline(at time.Time) error {
+	if !at.IsZero() && at.Before(time.Now()) {
+		c.once.Do(func() { close(c.hurried) })
+	}
+	return nil
+}
+
+// The writer fails while the reader, which has just read something, waits for what becomes of the write. Then the writer
+// hurries a read that has not begun, and the reader must not take the deadline away again when it begins: nothing may ever
+// come.
+func TestPortReaderBeginsHurried(t *testing.T) {
+	near, far := net.Pipe()
+	t.Cleanup(func() { assert.NoError(t, far.Close()) })
+	c := &deafenedConn{Conn: near, writing: make(chan struct{}), hurried: make(chan struct{})}
+	e := unstartedPort(t, c)
+	e.plain, e.timed = true, true
+	e.start(&e.workers)
+	_, err := e.write([][]byte{{1}})
+	require.Equal(t, conn.ErrWouldBlock, err)
+	await(t, c.writing, "the writer")
+	_, err = far.Write([]byte("last"))
+	require.NoError(t, err)
+	e.until(t, conn.Hangup)
+	b := make([]byte, 8)
+	n, err := e.read(b)
+	require.NoError(t, err)
+	assert.Equal(t, "last", string(b[:n]))
+	_, err = e.read(b)
+	assert.ErrorIs(t, err, syscall.EPIPE)
+	_, err = e.write([][]byte{{1}})
+	assert.ErrorIs(t, err, syscall.EPIPE)
 }
