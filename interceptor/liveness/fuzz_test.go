@@ -114,9 +114,10 @@ func (w *world) open() {
 	}
 	maker := made(w.t, form, w.cfg)
 	waits := conn.Setting(1 + w.draw(2))
+	mayStandAside := w.draw(4) > 0
 	w.twin = newTwin(w.cfg)
 	w.side = open(w.t, func() interceptor.Interceptor {
-		w.spy = &spy{Layer: maker().(*liveness.Layer), w: w}
+		w.spy = &spy{Layer: maker().(*liveness.Layer), w: w, mayStandAside: mayStandAside}
 		return w.spy
 	}, conntest.Manual(), onEvent(w.onEvent), with(func(cfg *conn.Config) { cfg.ReadWaits = waits }))
 	w.side.find = func() *liveness.Layer { return w.spy.Layer }
@@ -331,6 +332,7 @@ func (w *world) onEvent(c *conn.Conn, ev any) {
 
 // check compares what was told.
 func (w *world) check() {
+	w.spy.sync()
 	got, want := w.told[w.last:], w.twin.told[w.last:]
 	for i := range max(len(got), len(want)) {
 		g, t := "nothing", "nothing"
@@ -422,41 +424,103 @@ type spy struct {
 	probes     int // since something was heard, without those that were asked for
 	asked      bool
 	wrote      time.Duration
+
+	mayStandAside       bool
+	skips               interceptor.Skips
+	asides              int    // times that it stood aside
+	bytesRead, bytesOut uint64 // of which the twin knows
 }
 
 // Open gives the layer a Link that looks at what goes down.
-func (s *spy) Open(k interceptor.Link) error { s.opened = true; return s.Layer.Open(&spiedLink{k, s}) }
+func (s *spy) Open(k interceptor.Link) error { s.opened = true; return s.Layer.Open(s.link(k)) }
 
-func (s *spy) link(k interceptor.Link) interceptor.Link { return &spiedLink{k, s} }
+func (s *spy) link(k interceptor.Link) interceptor.Link {
+	if s.mayStandAside {
+		return &spiedMeter{spiedLink{k, s}}
+	}
+	return &spiedLink{k, s}
+}
+
+// A spiedMeter is a spiedLink by which the layer may stand aside.
+type spiedMeter struct{ spiedLink }
+
+func (k *spiedMeter) Skip(what interceptor.Skips) bool {
+	k.s.sync()
+	ok := k.Link.(interceptor.Meter).Skip(what)
+	if k.s.skips = 0; ok {
+		k.s.skips = what
+		k.s.asides++
+	}
+	return ok
+}
+
+func (k *spiedMeter) Traffic() (interceptor.Traffic, bool) {
+	return k.Link.(interceptor.Meter).Traffic()
+}
+
+// sync tells the twin what the layer was not shown.
+func (s *spy) sync() {
+	if s == nil {
+		return
+	}
+	w, now, stats := s.w, s.w.time(), s.w.Conn().Stats()
+	read, wrote := stats.BytesRead > s.bytesRead, stats.BytesWritten > s.bytesOut
+	s.bytesRead, s.bytesOut = stats.BytesRead, stats.BytesWritten
+	if s.skips&interceptor.SkipBytes != 0 {
+		if read {
+			s.probes = 0
+			w.twin.hear(now, w.closing())
+		}
+		if wrote || stats.Pending > 0 {
+			w.twin.queue(now)
+		}
+	}
+	if s.skips&interceptor.SkipWrote != 0 && wrote {
+		s.wrote = now
+		w.twin.wrote(now, stats.Pending, w.closing())
+	}
+}
 
 func (s *spy) Up(k interceptor.Link, p []byte) error {
+	if s.sync(); s.skips&interceptor.SkipBytes != 0 {
+		s.w.t.Error("bytes come up to a layer that stands aside")
+	}
 	s.probes = 0
 	s.w.twin.hear(s.w.time(), s.w.closing())
 	return s.Layer.Up(s.link(k), p)
 }
 
 func (s *spy) EOF(k interceptor.Link) error {
+	s.sync()
 	s.w.twin.end()
 	return s.Layer.EOF(s.link(k))
 }
 
 func (s *spy) Down(k interceptor.Link, bufs [][]byte) error {
+	if s.sync(); s.skips&interceptor.SkipBytes != 0 {
+		s.w.t.Error("bytes come down to a layer that stands aside")
+	}
 	s.w.twin.queue(s.w.time())
 	return s.Layer.Down(s.link(k), bufs)
 }
 
 func (s *spy) Wrote(k interceptor.Link, n, left int) {
+	if s.sync(); s.skips&interceptor.SkipWrote != 0 {
+		s.w.t.Error("a layer that stands aside hears of writing")
+	}
 	s.wrote = s.w.time()
 	s.w.twin.wrote(s.w.time(), left, s.w.closing())
 	s.Layer.Wrote(s.link(k), n, left)
 }
 
 func (s *spy) Reading(k interceptor.Link, held bool) {
+	s.sync()
 	s.w.twin.hold(s.w.time(), held)
 	s.Layer.Reading(s.link(k), held)
 }
 
 func (s *spy) Slept(k interceptor.Link, d time.Duration) {
+	s.sync()
 	if !s.w.twin.over() {
 		s.w.twin.pardon(s.w.time())
 	}
@@ -464,13 +528,15 @@ func (s *spy) Slept(k interceptor.Link, d time.Duration) {
 }
 
 func (s *spy) CloseWrite(k interceptor.Link) error {
-	if k.Closing() {
+	if s.sync(); k.Closing() {
+		s.skips = 0 // for it sees what is left
 		s.w.twin.state = liveness.StateClosing
 	}
 	return s.Layer.CloseWrite(s.link(k))
 }
 
 func (s *spy) Expire(k interceptor.Link, now time.Time) error {
+	s.sync()
 	s.w.twin.look(s.w.time(), s.w.Unread(), k.Closing())
 	return s.Layer.Expire(s.link(k), now)
 }

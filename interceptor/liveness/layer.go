@@ -280,6 +280,7 @@ func (l *Layer) Slept(k interceptor.Link, _ time.Duration) {
 
 // arm sets the deadline for what comes next.
 func (l *Layer) arm(now int64) {
+	l.catchUp()
 	l.standAside()
 	next := min(l.nextLook(now), l.nextWord(now))
 	if r := l.rare; r != nil {
