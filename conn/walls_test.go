@@ -37,7 +37,8 @@ var walls = map[string]struct{ code, tests []string }{
 	"conn/loop":            {code: []string{module + "conn", module + "interceptor", system}, tests: []string{module + "conn/"}},
 	"actor": {code: []string{module + "conn", module + "conn/loop", module + "interceptor", protoactor},
 		tests: []string{module + "conn/", module + "interceptor/", module + "tls", system}},
-	"examples": {code: []string{module, protoactor}, tests: []string{system}},
+	"examples":                  {code: []string{module, protoactor}, tests: []string{system}},
+	"examples/internal/program": {code: []string{testify}}, // for tests alone
 }
 
 // TestEveryArrowPointsOneWay looks at each file of the module, whatever system it is for.
