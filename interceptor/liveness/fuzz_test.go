@@ -570,7 +570,7 @@ func (k *spiedLink) Down(bufs [][]byte) error {
 		switch {
 		case pending > 0:
 			w.t.Errorf("%v: a probe behind %d bytes that wait", w.time(), pending)
-		case w.twin.state != liveness.StateDown && k.s.probes > 3:
+		case !k.s.asked && w.twin.state != liveness.StateDown && k.s.probes > 3:
 			w.t.Errorf("%v: probe %d in a silence", w.time(), k.s.probes)
 		}
 	}
